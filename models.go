@@ -1,0 +1,171 @@
+package piecesauth
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Scopes is a list of scopes. On the wire, and in JSON, it is one string with
+// its items separated by spaces (RFC 6749 §3.3).
+type Scopes []string
+
+// Contains reports whether the list has the scope.
+func (s Scopes) Contains(scope string) bool { return slices.Contains(s, scope) }
+
+// String joins the list by spaces.
+func (s Scopes) String() string { return strings.Join(s, " ") }
+
+// MarshalText joins the list by spaces.
+func (s Scopes) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// UnmarshalText splits text at white space.
+func (s *Scopes) UnmarshalText(text []byte) error {
+	*s = strings.Fields(string(text))
+	return nil
+}
+
+// Seconds is a lifetime in seconds. Servers send it as 86400, 86400.0 or
+// "86400" (RFC 6749 §5.1 has a number); all three are read.
+type Seconds int64
+
+// maxSeconds, a hundred years, keeps sums of times far from overflow.
+const maxSeconds = 100 * 365 * 24 * 60 * 60
+
+// Duration converts s, capped at a hundred years either way.
+func (s Seconds) Duration() time.Duration {
+	return time.Duration(max(-maxSeconds, min(s, maxSeconds))) * time.Second
+}
+
+// UnmarshalJSON reads a number, or a string that holds one; null and "" are 0.
+func (s *Seconds) UnmarshalJSON(data []byte) error {
+	text, err := scalar(data)
+	if err != nil || text == "" {
+		*s = 0
+		return err
+	}
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		*s = Seconds(n)
+		return nil
+	}
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || math.IsNaN(f) {
+		return errors.New("not a number of seconds")
+	}
+	*s = Seconds(max(-maxSeconds, min(f, maxSeconds)))
+	return nil
+}
+
+// Timestamp is a moment. Servers send it as a date-time string or as a number
+// of seconds since 1970 (OpenID Connect Core §5.1); both are read. It is
+// written as a date-time.
+type Timestamp struct{ time.Time }
+
+// UnmarshalJSON reads a date-time, a date, or a number of seconds; null and ""
+// are the zero time.
+func (t *Timestamp) UnmarshalJSON(data []byte) error {
+	t.Time = time.Time{}
+	text, err := scalar(data)
+	if err != nil || text == "" {
+		return err
+	}
+	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", time.DateTime, time.DateOnly} {
+		if t.Time, err = time.Parse(layout, text); err == nil {
+			return nil
+		}
+	}
+	const year10000 = 253402300800 // the first second that cannot be written as a date-time
+	f, err := strconv.ParseFloat(text, 64)
+	if err != nil || !(f >= 0 && f < year10000) {
+		return errors.New("neither a date-time nor a number of seconds")
+	}
+	whole, part := math.Modf(f)
+	t.Time = time.Unix(int64(whole), int64(part*1e9)).UTC()
+	return nil
+}
+
+// scalar gives the text of a JSON number or string, "" for null.
+func scalar(data []byte) (string, error) {
+	switch {
+	case string(data) == "null":
+		return "", nil
+	case len(data) > 0 && data[0] == '"':
+		var s string
+		err := json.Unmarshal(data, &s)
+		return s, err
+	case len(data) > 0 && (data[0] == '-' || '0' <= data[0] && data[0] <= '9'):
+		return string(data), nil
+	}
+	return "", errors.New("neither a string nor a number")
+}
+
+// What holds a secret is never printed: Format answers every verb of package
+// fmt, LogValue every handler of slog. Both leave JSON alone, which is how
+// values are stored and sent.
+
+func (v Auth0Identity) Format(s fmt.State, _ rune)           { redact(s, v) }
+func (v Auth0OpenAIUserMetadata) Format(s fmt.State, _ rune) { redact(s, v) }
+func (v Auth0User) Format(s fmt.State, _ rune)               { redact(s, v) }
+func (v Auth0UserMetadata) Format(s fmt.State, _ rune)       { redact(s, v) }
+func (v AuthorizeAuth0Params) Format(s fmt.State, _ rune)    { redact(s, v) }
+func (v OAuthToken) Format(s fmt.State, _ rune)              { redact(s, v) }
+func (v ResultedPKCE) Format(s fmt.State, _ rune)            { redact(s, v) }
+func (v TokenizedPKCE) Format(s fmt.State, _ rune)           { redact(s, v) }
+
+func (v Auth0Identity) LogValue() slog.Value           { return redacted(v) }
+func (v Auth0OpenAIUserMetadata) LogValue() slog.Value { return redacted(v) }
+func (v Auth0User) LogValue() slog.Value               { return redacted(v) }
+func (v Auth0UserMetadata) LogValue() slog.Value       { return redacted(v) }
+func (v AuthorizeAuth0Params) LogValue() slog.Value    { return redacted(v) }
+func (v OAuthToken) LogValue() slog.Value              { return redacted(v) }
+func (v ResultedPKCE) LogValue() slog.Value            { return redacted(v) }
+func (v TokenizedPKCE) LogValue() slog.Value           { return redacted(v) }
+
+// The generated answers hold the raw body, and the request with its bearer.
+
+func (r AuthorizeAuth0Response) Format(s fmt.State, _ rune)        { redact(s, r) }
+func (r ExchangeForAuth0TokenResponse) Format(s fmt.State, _ rune) { redact(s, r) }
+func (r GetAuth0UserInfoResponse) Format(s fmt.State, _ rune)      { redact(s, r) }
+
+func (r AuthorizeAuth0Response) LogValue() slog.Value        { return redacted(r) }
+func (r ExchangeForAuth0TokenResponse) LogValue() slog.Value { return redacted(r) }
+func (r GetAuth0UserInfoResponse) LogValue() slog.Value      { return redacted(r) }
+
+func redacted(v any) slog.Value {
+	var b strings.Builder
+	redact(&b, v)
+	return slog.StringValue(b.String())
+}
+
+// redact writes the exported fields of the struct v that are set, those with
+// the tag secret, and raw bodies, by name alone.
+func redact(w io.Writer, v any) {
+	val := reflect.ValueOf(v)
+	typ := val.Type()
+	_, _ = fmt.Fprintf(w, "%s{", typ.Name())
+	sep := ""
+	for i := range typ.NumField() {
+		f, x := typ.Field(i), val.Field(i)
+		if !f.IsExported() || x.IsZero() {
+			continue
+		}
+		switch {
+		case f.Tag.Get("secret") != "" || f.Name == "Body" || f.Name == "HTTPResponse":
+			_, _ = fmt.Fprintf(w, "%s%s:[redacted]", sep, f.Name)
+		case x.Kind() == reflect.Pointer && x.Elem().Kind() != reflect.Struct:
+			_, _ = fmt.Fprintf(w, "%s%s:%v", sep, f.Name, x.Elem().Interface())
+		default:
+			_, _ = fmt.Fprintf(w, "%s%s:%+v", sep, f.Name, x.Interface())
+		}
+		sep = " "
+	}
+	_, _ = io.WriteString(w, "}")
+}
