@@ -174,20 +174,18 @@ func (b *beginURL) attempt(entropy *[96]byte) *Attempt {
 
 	all := string(text[:])
 	t := &Attempt{Verifier: all[:n], State: all[n : 2*n], RedirectURL: b.redirectURL, MaxAge: b.maxAge}
-	var u strings.Builder
-	u.Grow(len(b.before) + n + len(b.after) + len("&state=&nonce=") + 2*n)
-	u.WriteString(b.before)
-	u.Write(challenge[:])
-	u.WriteString(b.after)
-	u.WriteString("&state=")
-	u.WriteString(t.State)
 	if b.nonce {
 		t.Nonce = all[2*n:]
-		u.WriteString("&nonce=")
-		u.WriteString(t.Nonce)
 	}
-	t.URL = u.String()
+	t.URL = b.url(string(challenge[:]), t.State, t.Nonce)
 	return t
+}
+
+func (b *beginURL) url(challenge, state, nonce string) string {
+	if nonce == "" {
+		return b.before + challenge + b.after + "&state=" + state
+	}
+	return b.before + challenge + b.after + "&state=" + state + "&nonce=" + nonce
 }
 
 // authorizeRequest builds the request of GET /authorize. What is required has

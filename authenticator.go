@@ -110,14 +110,15 @@ type Config struct {
 // Authenticator carries out the operations. It is safe for concurrent use, and
 // holds no tokens.
 type Authenticator struct {
-	config   Config
-	base     *url.URL // with a slash at the end, as the generated requests need
-	client   *http.Client
-	api      *ClientWithResponses
-	userInfo *http.Request // built once, with all that calls have in common
-	token    *http.Request
-	begin    beginURL // of the default options
-	issuer   issuer
+	config      Config
+	base        *url.URL // with a slash at the end, as the generated requests need
+	client      *http.Client
+	api         *ClientWithResponses
+	userInfo    *http.Request // built once, with all that calls have in common
+	token       *http.Request
+	begin       beginURL // of the default options
+	grantFields []string
+	issuer      issuer
 }
 
 // New checks the configuration. Its error names the field that can't work.
@@ -168,7 +169,7 @@ func New(config Config) (*Authenticator, error) {
 	if config.RefreshBefore < 0 {
 		return fail("RefreshBefore", errors.New("is negative"))
 	}
-	a := &Authenticator{config: config, base: base.JoinPath("/"), client: newHTTPClient(config.HTTPClient)}
+	a := &Authenticator{config: config, base: base.JoinPath("/"), client: newHTTPClient(config.HTTPClient), grantFields: grantFields()}
 	if err := a.initIssuer(); err != nil {
 		return nil, err
 	}
@@ -290,7 +291,7 @@ func (a *Authenticator) Authorize(ctx context.Context, params AuthorizeAuth0Para
 	}
 	req.Header.Set("Accept", formType+", text/html;q=0.5")
 	_ = a.identify(ctx, req)
-	ans, err := a.do(ctx, op, req, "")
+	ans, err := a.do(ctx, op, req, req.Header, "")
 	if err != nil {
 		return nil, err
 	}
@@ -309,7 +310,7 @@ func (a *Authenticator) Authorize(ctx context.Context, params AuthorizeAuth0Para
 			return nil, &Error{Op: op, StatusCode: ans.status, Err: errRedirect}
 		}
 	case ans.status == http.StatusOK:
-		if values, err = parseResult(ans); err != nil {
+		if values, err = parseResult(&ans); err != nil {
 			return nil, &Error{Op: op, StatusCode: ans.status, Err: err}
 		}
 	default:
@@ -365,14 +366,12 @@ func (a *Authenticator) exchange(ctx context.Context, op string, grant Tokenized
 	if missing != "" {
 		return nil, &Error{Op: op, Err: fmt.Errorf("%s %w", missing, errEmpty)}
 	}
-	form, err := encodeGrant(grant)
+	form, err := a.encodeGrant(&grant)
 	if err != nil {
 		return nil, &Error{Op: op, Err: err}
 	}
-	req := *a.token
-	req.Header = a.token.Header.Clone()
 	sent := time.Now()
-	ans, err := a.do(ctx, op, &req, form)
+	ans, err := a.do(ctx, op, a.token, shallow(a.token.Header), form)
 	if err != nil {
 		return nil, err
 	}
@@ -408,12 +407,9 @@ func (a *Authenticator) UserInfo(ctx context.Context, token *Token) (*User, erro
 	if err != nil {
 		return nil, &Error{Op: op, Err: err}
 	}
-	req := *a.userInfo
-	req.Header = http.Header{
-		"Accept":        a.userInfo.Header["Accept"],
-		"Authorization": {"Bearer " + token.AccessToken},
-	}
-	ans, err := a.do(ctx, op, &req, "")
+	header := shallow(a.userInfo.Header)
+	header["Authorization"] = []string{"Bearer " + token.AccessToken}
+	ans, err := a.do(ctx, op, a.userInfo, header, "")
 	if err != nil {
 		return nil, err
 	}
@@ -493,7 +489,7 @@ func (a *Authenticator) Logout(ctx context.Context, returnTo string) (*LogoutRes
 	}
 	req.Header.Set("Accept", "text/html")
 	_ = a.identify(ctx, req)
-	ans, err := a.do(ctx, op, req, "")
+	ans, err := a.do(ctx, op, req, req.Header, "")
 	if err != nil {
 		return nil, err
 	}
@@ -526,6 +522,15 @@ func (a *Authenticator) logoutRequest(returnTo string) (*http.Request, error) {
 		params.ReturnTo = &returnTo
 	}
 	return NewAuth0LogoutRequest(a.base.String(), &params)
+}
+
+// shallow copies a header for one call: transports add to what they are given.
+func shallow(h http.Header) http.Header {
+	c := make(http.Header, len(h)+1)
+	for name, values := range h {
+		c[name] = values[:len(values):len(values)]
+	}
+	return c
 }
 
 func fill[T ~string](field *T, value T) {

@@ -2,9 +2,8 @@ package piecesauth
 
 import (
 	"context"
-	"crypto"
-	_ "crypto/sha256" // the hashes of at_hash
-	_ "crypto/sha512"
+	"crypto/sha256"
+	"crypto/sha512"
 	"crypto/subtle"
 	"encoding/base64"
 	"encoding/json"
@@ -133,16 +132,18 @@ func (a *Authenticator) checkClaims(alg string, c *claims, accessToken string) e
 // atHash is the left half of the hash that goes with alg (OpenID Connect Core
 // §3.1.3.6).
 func atHash(alg, accessToken string) string {
-	hash := crypto.SHA512 // EdDSA's
+	var sum []byte
 	switch {
 	case strings.HasSuffix(alg, "256"):
-		hash = crypto.SHA256
+		h := sha256.Sum256([]byte(accessToken))
+		sum = h[:]
 	case strings.HasSuffix(alg, "384"):
-		hash = crypto.SHA384
+		h := sha512.Sum384([]byte(accessToken))
+		sum = h[:]
+	default: // EdDSA's too
+		h := sha512.Sum512([]byte(accessToken))
+		sum = h[:]
 	}
-	h := hash.New()
-	h.Write([]byte(accessToken))
-	sum := h.Sum(nil)
 	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
 }
 
@@ -375,17 +376,17 @@ func verifyWith(keys []jose.JSONWebKey, jws *jose.JSONWebSignature) ([]byte, err
 }
 
 // get asks the issuer.
-func (a *Authenticator) get(ctx context.Context, op, from string) (*answer, *Error) {
+func (a *Authenticator) get(ctx context.Context, op, from string) (answer, *Error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
-		return nil, &Error{Op: op, Err: errors.New("the URL is malformed")}
+		return answer{}, &Error{Op: op, Err: errors.New("the URL is malformed")}
 	}
 	req.Header.Set("Accept", jsonType)
-	ans, err := a.do(ctx, op, req, "")
+	ans, err := a.do(ctx, op, req, req.Header, "")
 	if err != nil {
 		var e *Error
 		errors.As(err, &e)
-		return nil, e
+		return answer{}, e
 	}
 	return ans, nil
 }

@@ -78,9 +78,9 @@ type TokenSource struct {
 
 	current atomic.Pointer[held] // the latest token known, nil before the first
 
-	mu      sync.Mutex
-	flight  *flight // the refresh under way, nil when there is none
-	changes int     // by Save and Forget, which a refresh under way must not undo
+	flight  atomic.Pointer[flight] // the refresh under way, nil when there is none
+	mu      sync.Mutex             // to start a flight, end it, or change the token
+	changes int                    // by Save and Forget, which a flight must not undo
 
 	// Of the flight alone: a rotated token that could not be saved, and the
 	// refresh token that it was got for.
@@ -131,18 +131,20 @@ func (s *TokenSource) join(ctx context.Context, rejected string) (*Token, error)
 	if err := ctx.Err(); err != nil {
 		return nil, &Error{Op: "token", Err: err}
 	}
-	s.mu.Lock()
-	if h := s.current.Load(); h != nil && time.Now().UnixNano() < h.stale && h.token.AccessToken != rejected {
-		s.mu.Unlock()
-		return h.token, nil
-	}
-	f := s.flight
+	f := s.flight.Load()
 	if f == nil {
-		f = &flight{done: make(chan struct{})}
-		s.flight = f
-		go s.fly(context.WithoutCancel(ctx), f, s.changes, rejected)
+		s.mu.Lock()
+		if h := s.current.Load(); h != nil && time.Now().UnixNano() < h.stale && h.token.AccessToken != rejected {
+			s.mu.Unlock()
+			return h.token, nil
+		}
+		if f = s.flight.Load(); f == nil {
+			f = &flight{done: make(chan struct{})}
+			s.flight.Store(f)
+			go s.fly(context.WithoutCancel(ctx), f, s.changes, rejected)
+		}
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
 	select {
 	case <-f.done:
 		return f.token, f.err
@@ -161,7 +163,7 @@ func (s *TokenSource) fly(ctx context.Context, f *flight, changes int, rejected 
 		if f.err == nil && s.changes == changes {
 			s.hold(f.token)
 		}
-		s.flight = nil
+		s.flight.Store(nil)
 		s.mu.Unlock()
 		close(f.done)
 	}()

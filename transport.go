@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"reflect"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -64,13 +65,37 @@ func isLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// encodeGrant writes the form of a grant; what is empty is left out.
-func encodeGrant(grant TokenizedPKCE) (string, error) {
-	v, err := runtime.MarshalForm(grant, nil)
-	if err != nil {
-		return "", err
+// grantFields gives the wire names of a grant's fields, in their order.
+func grantFields() []string {
+	var names []string
+	for _, f := range reflect.VisibleFields(reflect.TypeFor[TokenizedPKCE]()) {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		names = append(names, name)
 	}
-	return v.Encode(), nil
+	return names
+}
+
+// encodeGrant writes the form of a grant, leaving out what is empty: as the
+// runtime does, but at a fraction of its cost, where there are only strings.
+func (a *Authenticator) encodeGrant(grant *TokenizedPKCE) (string, error) {
+	form := make([]byte, 0, 512)
+	v := reflect.ValueOf(grant).Elem()
+	for i, name := range a.grantFields {
+		switch f := v.Field(i); {
+		case f.IsZero():
+		case f.Kind() != reflect.String:
+			values, err := runtime.MarshalForm(grant, nil)
+			return values.Encode(), err
+		default:
+			if len(form) > 0 {
+				form = append(form, '&')
+			}
+			form = append(form, name...)
+			form = append(form, '=')
+			form = append(form, url.QueryEscape(f.String())...)
+		}
+	}
+	return string(form), nil
 }
 
 // answer is a response with its body read.
@@ -98,17 +123,17 @@ func (b *body) Read(p []byte) (int, error)         { b.sent.Store(true); return 
 func (b *body) WriteTo(w io.Writer) (int64, error) { b.sent.Store(true); return b.r.WriteTo(w) }
 func (b *body) Close() error                       { return nil }
 
-// do sends a request of the operation and reads the answer, whatever its
-// status. What the server asks to repeat is repeated: any 429, which was
+// do sends the request with the header and reads the answer, whatever its
+// status. The request itself is left as it is, for many calls to share. What the server asks to repeat is repeated: any 429, which was
 // refused unread, and a GET's 503. A POST with form is sent once, and its
 // error says when its fate is unknown.
-func (a *Authenticator) do(ctx context.Context, op string, req *http.Request, form string) (*answer, error) {
+func (a *Authenticator) do(ctx context.Context, op string, req *http.Request, header http.Header, form string) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
 	for try := 1; ; try++ {
-		ans, err := a.doOnce(ctx, op, req, form)
+		ans, err := a.doOnce(ctx, op, req, header, form)
 		if err != nil {
-			return nil, err
+			return answer{}, err
 		}
 		if try == maxTries || ans.status != http.StatusTooManyRequests &&
 			(ans.status != http.StatusServiceUnavailable || req.Method != http.MethodGet) {
@@ -127,13 +152,14 @@ func (a *Authenticator) do(ctx context.Context, op string, req *http.Request, fo
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return nil, &Error{Op: op, StatusCode: ans.status, RetryAfter: wait, Err: transportCause(ctx.Err())}
+			return answer{}, &Error{Op: op, StatusCode: ans.status, RetryAfter: wait, Err: transportCause(ctx.Err())}
 		}
 	}
 }
 
-func (a *Authenticator) doOnce(ctx context.Context, op string, req *http.Request, form string) (*answer, error) {
+func (a *Authenticator) doOnce(ctx context.Context, op string, req *http.Request, header http.Header, form string) (answer, error) {
 	req = req.WithContext(ctx)
+	req.Header = header
 	var sent *atomic.Bool
 	if form != "" {
 		sent = new(atomic.Bool)
@@ -143,14 +169,14 @@ func (a *Authenticator) doOnce(ctx context.Context, op string, req *http.Request
 	}
 	resp, err := a.client.Do(req)
 	if err != nil {
-		return nil, &Error{Op: op, Err: transportCause(err), unknownOutcome: sent != nil && sent.Load()}
+		return answer{}, &Error{Op: op, Err: transportCause(err), unknownOutcome: sent != nil && sent.Load()}
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := readBody(resp)
 	if err != nil {
-		return nil, &Error{Op: op, StatusCode: resp.StatusCode, Err: transportCause(err), unknownOutcome: sent != nil}
+		return answer{}, &Error{Op: op, StatusCode: resp.StatusCode, Err: transportCause(err), unknownOutcome: sent != nil}
 	}
-	return &answer{resp.StatusCode, resp.Header, b}, nil
+	return answer{resp.StatusCode, resp.Header, b}, nil
 }
 
 // readBody reads to the end, so that the connection can be used again, but
