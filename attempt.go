@@ -13,6 +13,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -259,7 +260,7 @@ func (a *Authenticator) Complete(ctx context.Context, attempt *Attempt, callback
 		return nil, &Error{Op: op, Err: errors.New("the answer has no ID token")}
 	}
 	if len(token.Scopes) == 0 {
-		token.Scopes = a.config.Scopes
+		token.Scopes = slices.Clone(a.config.Scopes)
 	}
 	return token, nil
 }
@@ -389,9 +390,9 @@ func newResult(v url.Values) (*ResultedPKCE, error) {
 	}
 	switch {
 	case err != nil:
-		return nil, &Error{Op: "authorize", Err: errors.New("the result's schema is malformed")}
+		return nil, errors.New("the result's schema is malformed")
 	case r.Code == "":
-		return nil, &Error{Op: "authorize", Err: errNoResult}
+		return nil, errNoResult
 	}
 	return &r, nil
 }

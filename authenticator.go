@@ -48,6 +48,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -158,8 +159,8 @@ func New(config Config) (*Authenticator, error) {
 			return fail("RedirectURL", err)
 		}
 	}
-	if slices.ContainsFunc(config.Scopes, func(s string) bool { return strings.TrimSpace(s) == "" }) {
-		return fail("Scopes", errors.New("has an empty item"))
+	if slices.ContainsFunc(config.Scopes, func(s string) bool { return s == "" || strings.ContainsAny(s, " \t\r\n") }) {
+		return fail("Scopes", errors.New("has an item that is empty, or several in one"))
 	}
 	switch config.ResponseMode {
 	case ResponseModeFormPost, ResponseModeFragment, ResponseModeQuery, ResponseModeWebMessage:
@@ -258,7 +259,12 @@ func (c apiClient) Do(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, &Error{Op: "api", Err: transportCause(err)}
 	}
-	resp.Body = http.MaxBytesReader(nil, resp.Body, maxBody)
+	b, err := readBody(resp)
+	_ = resp.Body.Close()
+	if err != nil {
+		return nil, &Error{Op: "api", StatusCode: resp.StatusCode, Err: transportCause(err)}
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(b))
 	return resp, nil
 }
 
@@ -323,7 +329,11 @@ func (a *Authenticator) Authorize(ctx context.Context, params AuthorizeAuth0Para
 		err.StatusCode = ans.status
 		return nil, err
 	}
-	return newResult(values)
+	result, err := newResult(values)
+	if err != nil {
+		return nil, &Error{Op: op, StatusCode: ans.status, Err: err}
+	}
+	return result, nil
 }
 
 // Exchange sends POST /oauth/token, as documented, with exactly what the grant
@@ -418,7 +428,7 @@ func (a *Authenticator) UserInfo(ctx context.Context, token *Token) (*User, erro
 	}
 	user := new(User)
 	err = decode(ans.body, &user.Auth0User)
-	if err == nil && string(bytes.TrimSpace(ans.body)) == "{}" {
+	if err == nil && len(bytes.Trim(ans.body, "{} \t\r\n")) == 0 {
 		err = errors.New("the profile is empty")
 	}
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -58,7 +59,7 @@ func (a *Authenticator) Refresh(ctx context.Context, previous *Token) (*Token, e
 	}
 	fill(&token.RefreshToken, previous.RefreshToken)
 	if len(token.Scopes) == 0 {
-		token.Scopes = previous.Scopes
+		token.Scopes = slices.Clone(previous.Scopes)
 	}
 	if token.IDToken == "" {
 		token.IDToken, token.claims = previous.IDToken, previous.claims

@@ -194,12 +194,12 @@ func readBody(resp *http.Response) ([]byte, error) {
 		n, err := resp.Body.Read(b[len(b):cap(b)])
 		b = b[:len(b)+n]
 		switch {
+		case len(b) > maxBody:
+			return nil, ErrTooLarge
 		case err == io.EOF: //nolint:errorlint // io.Reader gives it bare
 			return b, nil
 		case err != nil:
 			return nil, err
-		case len(b) > maxBody:
-			return nil, ErrTooLarge
 		case len(b) == cap(b):
 			grown := make([]byte, len(b), min(8*cap(b), maxBody+1))
 			copy(grown, b)
