@@ -103,9 +103,12 @@ type flight struct {
 // flightTimeout bounds the wait for other processes and the refresh itself.
 const flightTimeout = 2 * callTimeout
 
-// TokenSource gives a source of the token in the store. It asks the store when
-// a token is first needed.
+// TokenSource gives a source of the token in the store, which is asked when a
+// token is first needed. A nil store keeps the token in memory.
 func (a *Authenticator) TokenSource(store TokenStore) *TokenSource {
+	if store == nil {
+		store = new(MemoryStore)
+	}
 	return &TokenSource{auth: a, store: store}
 }
 
