@@ -396,12 +396,10 @@ func (a *Authenticator) exchange(ctx context.Context, op string, grant Tokenized
 		}
 	}
 	e := ans.refusal(op, grant.Code, grant.CodeVerifier, grant.RefreshToken)
-	if e.Code == "" {
-		if cause != nil {
-			e.Err = cause
-		}
-		e.unknownOutcome = ans.status < 300 || ans.status >= 500
+	if e.Code == "" && cause != nil {
+		e.Err = cause
 	}
+	e.unknownOutcome = ans.status >= 500 || ans.status < 300 && e.Code == ""
 	return nil, e
 }
 
@@ -433,6 +431,10 @@ func (a *Authenticator) UserInfo(ctx context.Context, token *Token) (*User, erro
 	}
 	if err != nil {
 		return nil, &Error{Op: op, StatusCode: ans.status, Err: err}
+	}
+	var w struct{ Error any }
+	if user.Sub+user.UserID == "" && json.Unmarshal(ans.body, &w) == nil && w.Error != nil {
+		return nil, ans.refusal(op, token.AccessToken) // for all its status
 	}
 	if sub != "" && user.Sub != sub {
 		return nil, &Error{Op: op, StatusCode: ans.status, Err: errors.New("sub is missing or not the ID token's")}

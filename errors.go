@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/url"
@@ -102,8 +103,13 @@ func (e *Error) Error() string {
 	return strings.Join(parts, ": ")
 }
 
-// GoString keeps %#v from printing what Error leaves out.
-func (e *Error) GoString() string { return e.Error() }
+// Format prints what Error gives, whatever the verb, of a copy too.
+func (e Error) Format(s fmt.State, verb rune) {
+	_, _ = fmt.Fprintf(s, fmt.FormatString(s, verb), e.Error())
+}
+
+// LogValue logs what Error gives.
+func (e Error) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
 // Unwrap gives the cause.
 func (e *Error) Unwrap() error { return e.Err }
@@ -165,6 +171,7 @@ type opaque struct {
 }
 
 func (o *opaque) Error() string        { return o.text }
+func (o *opaque) GoString() string     { return o.text }
 func (o *opaque) Is(target error) bool { return errors.Is(o.cause, target) }
 func (o *opaque) As(target any) bool   { return errors.As(o.cause, target) }
 
@@ -177,7 +184,11 @@ func transportCause(err error) error {
 		dns  *net.DNSError
 		cert *tls.CertificateVerificationError
 		host x509.HostnameError
+		with *url.Error
 	)
+	if errors.As(err, &with) {
+		err = with.Err // without the URL
+	}
 	switch {
 	case errors.Is(err, context.Canceled):
 		return context.Canceled
@@ -203,10 +214,6 @@ func transportCause(err error) error {
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
 		return &opaque{"timed out", err}
-	}
-	var inner *url.Error
-	if errors.As(err, &inner) {
-		err = inner.Err
 	}
 	return &opaque{fmt.Sprintf("the HTTP exchange failed (%T)", err), err}
 }

@@ -324,6 +324,9 @@ func (a *Authenticator) fetchKeys(ctx context.Context) *Error {
 			keys = append(keys, k)
 		}
 	}
+	if len(keys) == 0 {
+		return &Error{Op: op, StatusCode: ans.status, Err: errors.New("the answer has no key to verify with")}
+	}
 	a.issuer.keys.Store(&keys)
 	return nil
 }

@@ -131,10 +131,12 @@ func (v TokenizedPKCE) LogValue() slog.Value           { return redacted(v) }
 
 // The generated answers hold the raw body, and the request with its bearer.
 
+func (r Auth0LogoutResponse) Format(s fmt.State, _ rune)           { redact(s, r) }
 func (r AuthorizeAuth0Response) Format(s fmt.State, _ rune)        { redact(s, r) }
 func (r ExchangeForAuth0TokenResponse) Format(s fmt.State, _ rune) { redact(s, r) }
 func (r GetAuth0UserInfoResponse) Format(s fmt.State, _ rune)      { redact(s, r) }
 
+func (r Auth0LogoutResponse) LogValue() slog.Value           { return redacted(r) }
 func (r AuthorizeAuth0Response) LogValue() slog.Value        { return redacted(r) }
 func (r ExchangeForAuth0TokenResponse) LogValue() slog.Value { return redacted(r) }
 func (r GetAuth0UserInfoResponse) LogValue() slog.Value      { return redacted(r) }

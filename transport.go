@@ -2,6 +2,7 @@ package piecesauth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -124,9 +125,10 @@ func (b *body) WriteTo(w io.Writer) (int64, error) { b.sent.Store(true); return 
 func (b *body) Close() error                       { return nil }
 
 // do sends the request with the header and reads the answer, whatever its
-// status. The request itself is left as it is, for many calls to share. What the server asks to repeat is repeated: any 429, which was
-// refused unread, and a GET's 503. A POST with form is sent once, and its
-// error says when its fate is unknown.
+// status. The request itself is left as it is, for many calls to share. What
+// the server asks to repeat is repeated: any 429, which was refused unread, and
+// a GET's 503. A POST with form is sent once, and its error says when its fate
+// is unknown.
 func (a *Authenticator) do(ctx context.Context, op string, req *http.Request, header http.Header, form string) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	defer cancel()
@@ -169,12 +171,12 @@ func (a *Authenticator) doOnce(ctx context.Context, op string, req *http.Request
 	}
 	resp, err := a.client.Do(req)
 	if err != nil {
-		return answer{}, &Error{Op: op, Err: transportCause(err), unknownOutcome: sent != nil && sent.Load()}
+		return answer{}, &Error{Op: op, Err: transportCause(cmp.Or(ctx.Err(), err)), unknownOutcome: sent != nil && sent.Load()}
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := readBody(resp)
 	if err != nil {
-		return answer{}, &Error{Op: op, StatusCode: resp.StatusCode, Err: transportCause(err), unknownOutcome: sent != nil}
+		return answer{}, &Error{Op: op, StatusCode: resp.StatusCode, Err: transportCause(cmp.Or(ctx.Err(), err)), unknownOutcome: sent != nil}
 	}
 	return answer{resp.StatusCode, resp.Header, b}, nil
 }
@@ -214,7 +216,7 @@ func retryAfter(h http.Header) (time.Duration, bool) {
 	const most = 24 * time.Hour
 	var wait time.Duration
 	if v := h.Get("Retry-After"); v != "" {
-		if n, err := strconv.ParseInt(v, 10, 64); err == nil {
+		if n, err := strconv.ParseInt(v, 10, 64); err == nil || errors.Is(err, strconv.ErrRange) { // n is the nearest
 			wait = Seconds(n).Duration()
 		} else if at, err := http.ParseTime(v); err == nil {
 			wait = time.Until(at)
