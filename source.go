@@ -176,7 +176,7 @@ func (s *TokenSource) fly(ctx context.Context, f *flight, changes int, rejected 
 
 // hold remembers the token; the caller has s.mu.
 func (s *TokenSource) hold(t *Token) {
-	if t == nil {
+	if t == nil || t.AccessToken == "" {
 		s.current.Store(nil)
 		return
 	}
@@ -267,8 +267,7 @@ func (s *TokenSource) Save(ctx context.Context, token *Token) error {
 	if token == nil || token.AccessToken == "" && token.RefreshToken == "" {
 		return &Error{Op: "token", Err: fmt.Errorf("AccessToken %w", errEmpty)}
 	}
-	kept := *token
-	return s.change(ctx, &kept)
+	return s.change(ctx, token.clone())
 }
 
 // Forget deletes the stored token. The server still takes it until it expires.
@@ -328,10 +327,10 @@ type bearer struct {
 
 func (b *bearer) RoundTrip(req *http.Request) (*http.Response, error) {
 	first := req
-	for first.Response != nil && first.Response.Request != nil {
-		first = first.Response.Request // which was redirected to req
+	for first != nil && first.Response != nil {
+		first = first.Response.Request // which was redirected to req; nil where a transport doesn't say
 	}
-	if first.URL.Host != req.URL.Host || first.URL.Scheme != req.URL.Scheme {
+	if first == nil || first.URL.Host != req.URL.Host || first.URL.Scheme != req.URL.Scheme {
 		return b.next.RoundTrip(req)
 	}
 	token, err := (*Token)(nil), checkSecure(req.URL)
@@ -387,7 +386,7 @@ func (m *MemoryStore) Load(ctx context.Context) (*Token, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	t := m.copy()
+	t := m.token.Load().clone()
 	if t == nil {
 		return nil, ErrNoToken
 	}
@@ -409,24 +408,10 @@ func (m *MemoryStore) Update(ctx context.Context, fn func(context.Context, *Toke
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-	t, err := fn(ctx, m.copy())
+	t, err := fn(ctx, m.token.Load().clone())
 	if err != nil {
 		return err
 	}
-	if t != nil {
-		kept := *t
-		t = &kept
-	}
-	m.token.Store(t)
+	m.token.Store(t.clone())
 	return nil
-}
-
-func (m *MemoryStore) copy() *Token {
-	t := m.token.Load()
-	if t == nil {
-		return nil
-	}
-	c := *t
-	c.Scopes = append(Scopes(nil), t.Scopes...)
-	return &c
 }

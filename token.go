@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 )
@@ -40,6 +41,15 @@ func (t *Token) Valid() bool { return t.validFor(0) }
 func (t *Token) validFor(while time.Duration) bool {
 	return t != nil && t.AccessToken != "" &&
 		(t.Expiry.IsZero() || time.Now().Round(0).Before(t.Expiry.Add(-while)))
+}
+
+func (t *Token) clone() *Token {
+	if t == nil {
+		return nil
+	}
+	c := *t
+	c.Scopes = slices.Clone(t.Scopes)
+	return &c
 }
 
 // Claims decodes the claims of the ID token into v, as [json.Unmarshal] would.
