@@ -227,7 +227,7 @@ func retryAfter(h http.Header) (time.Duration, bool) {
 			wait = time.Until(time.Unix(min(max(n, 0), 1<<40), 0))
 		}
 	}
-	return min(wait, most), wait > 0
+	return max(0, min(wait, most)), wait > 0
 }
 
 // refusal makes an Error of an answer that is none of those asked for: of the
