@@ -1,0 +1,223 @@
+package piecesauthtest_test
+
+import (
+	"context"
+	"encoding/base64"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/piecesauth/piecesauth/piecesauthtest"
+)
+
+func TestFail(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
+
+	t.Run("status", func(t *testing.T) {
+		server.Fail(piecesauthtest.Exchange,
+			piecesauthtest.Fault{},
+			piecesauthtest.Fault{Status: 503, Header: http.Header{"retry-after": {"1"}}, Body: "<p>down</p>"},
+			piecesauthtest.Fault{Status: 400, Body: `{"error":{"a":1}}`})
+		assert.Equal(t, 200, redeem(t, server, signIn(t, server, nil), nil).StatusCode, "the first passes")
+		code := signIn(t, server, nil)
+		a := redeem(t, server, code, nil)
+		assert.Equal(t, 503, a.StatusCode)
+		assert.Equal(t, "1", a.Header.Get("Retry-After"))
+		assert.Equal(t, "text/html; charset=utf-8", a.Header.Get("Content-Type"))
+		assert.Equal(t, "<p>down</p>", a.body)
+		a = redeem(t, server, code, nil)
+		assert.Equal(t, 400, a.StatusCode)
+		assert.Equal(t, "application/json", a.Header.Get("Content-Type"))
+		assert.Equal(t, 200, redeem(t, server, code, nil).StatusCode, "the code was not spent")
+		requests := server.Requests(piecesauthtest.Exchange)
+		assert.Equal(t, 503, requests[1].Status)
+	})
+	t.Run("malformed requests leave faults alone", func(t *testing.T) {
+		server.Fail(piecesauthtest.JWKS, piecesauthtest.Fault{Status: 500})
+		assert.Equal(t, 400, get(t, server, server.URL+"/.well-known/jwks.json", "Authorization", "Bearer x").StatusCode)
+		assert.Equal(t, 500, get(t, server, server.URL+"/.well-known/jwks.json").StatusCode)
+		assert.Equal(t, 200, get(t, server, server.URL+"/.well-known/jwks.json").StatusCode)
+	})
+	t.Run("drop after acting", func(t *testing.T) {
+		server.Fail(piecesauthtest.Exchange, piecesauthtest.Fault{Drop: true})
+		code := signIn(t, server, nil)
+		form := tokenForm.with(values{"code": code})
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+"/oauth/token", strings.NewReader(form.Encode()))
+		require.NoError(t, err)
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		response, err := server.Client().Do(r)
+		if !assert.Error(t, err) {
+			_ = response.Body.Close()
+		}
+		assert.Equal(t, "invalid_grant", redeem(t, server, code, nil).json(t)["error"], "the code was spent")
+	})
+	t.Run("drop without acting", func(t *testing.T) {
+		token, err := server.NewToken()
+		require.NoError(t, err)
+		server.Fail(piecesauthtest.Refresh, piecesauthtest.Fault{Status: 500, Drop: true})
+		response, err := server.Client().PostForm(server.URL+"/oauth/token", url.Values{ //nolint:noctx // ends with the server
+			"grant_type": {"refresh_token"}, "client_id": {server.ClientID}, "refresh_token": {token.RefreshToken},
+		})
+		if !assert.Error(t, err) {
+			_ = response.Body.Close()
+		}
+		assert.Equal(t, 200, refresh(t, server, token.RefreshToken).StatusCode)
+	})
+	t.Run("hang until the client gives up", func(t *testing.T) {
+		server.Fail(piecesauthtest.UserInfo, piecesauthtest.Fault{Hang: true})
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		defer cancel()
+		r, err := http.NewRequestWithContext(ctx, http.MethodGet, server.URL+"/userinfo", nil)
+		require.NoError(t, err)
+		response, err := server.Client().Do(r)
+		if !assert.ErrorIs(t, err, context.DeadlineExceeded) {
+			_ = response.Body.Close()
+		}
+	})
+	t.Run("delay", func(t *testing.T) {
+		server.Fail(piecesauthtest.JWKS, piecesauthtest.Fault{Delay: time.Millisecond})
+		assert.Len(t, keySet(t, server).Keys, 1)
+	})
+	t.Run("bend", func(t *testing.T) {
+		server.Fail(piecesauthtest.Logout, piecesauthtest.Fault{Bend: func(r *piecesauthtest.Response) {
+			assert.Equal(t, piecesauthtest.Logout, r.Request.Op)
+			assert.Contains(t, string(r.Body), "Signed out")
+			r.Status = 418
+			r.Header.Set("Content-Length", "1000")
+		}})
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, server.URL+"/v2/logout", nil)
+		require.NoError(t, err)
+		response, err := server.Client().Do(r)
+		require.NoError(t, err)
+		defer response.Body.Close()
+		assert.Equal(t, 418, response.StatusCode)
+		_, err = io.ReadAll(response.Body)
+		assert.ErrorIs(t, err, io.ErrUnexpectedEOF)
+	})
+}
+
+func TestBendJSON(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
+	server.BendJSON(piecesauthtest.Exchange, func(m map[string]any) {
+		m["token_type"] = "bearer"
+		m["expires_in"] = "86400"
+		delete(m, "scope")
+	})
+	answer := tokens(t, server, nil)
+	assert.Equal(t, "bearer", answer["token_type"])
+	assert.Equal(t, "86400", answer["expires_in"])
+	assert.NotContains(t, answer, "scope")
+	assert.Equal(t, "Bearer", tokens(t, server, nil)["token_type"], "one answer only")
+
+	server.BendJSON(piecesauthtest.UserInfo, func(m map[string]any) { m["sub"] = "other" })
+	assert.Equal(t, "other", userinfo(t, server, answer["access_token"]).json(t)["sub"])
+
+	server.BendJSON(piecesauthtest.Logout, func(map[string]any) {})
+	a := get(t, server, server.URL+"/v2/logout")
+	assert.Equal(t, 500, a.StatusCode)
+	assert.Contains(t, a.body, "BendJSON")
+}
+
+func TestBendCallback(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
+	for _, mode := range []string{"query", "form_post", "fragment"} {
+		for name, test := range map[string]struct {
+			bend func(url.Values)
+			want func(*testing.T, url.Values)
+		}{
+			"wrong state":    {func(v url.Values) { v.Set("state", "x") }, func(t *testing.T, v url.Values) { assert.Equal(t, "x", v.Get("state")) }},
+			"missing state":  {func(v url.Values) { v.Del("state") }, func(t *testing.T, v url.Values) { assert.NotContains(t, v, "state") }},
+			"repeated state": {func(v url.Values) { v.Add("state", "x") }, func(t *testing.T, v url.Values) { assert.Equal(t, []string{"the state", "x"}, v["state"]) }},
+			"wrong iss":      {func(v url.Values) { v.Set("iss", "x") }, func(t *testing.T, v url.Values) { assert.Equal(t, "x", v.Get("iss")) }},
+			"missing iss":    {func(v url.Values) { v.Del("iss") }, func(t *testing.T, v url.Values) { assert.NotContains(t, v, "iss") }},
+		} {
+			t.Run(mode+" "+name, func(t *testing.T) {
+				server.BendCallback(test.bend)
+				callback, err := server.Browser().SignIn(t.Context(), authorizeURL(server, values{"response_mode": mode}))
+				require.NoError(t, err)
+				assert.NotEmpty(t, callback.Get("code"))
+				test.want(t, callback)
+			})
+		}
+	}
+}
+
+func TestBendIDToken(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
+	bent := func(bend func(*piecesauthtest.IDToken)) string {
+		server.BendIDToken(bend)
+		token, err := server.NewToken()
+		require.NoError(t, err)
+		return token.IDToken
+	}
+	header := func(idToken string) string {
+		first, _, _ := strings.Cut(idToken, ".")
+		decoded, err := base64.RawURLEncoding.DecodeString(first)
+		require.NoError(t, err)
+		return string(decoded)
+	}
+
+	claims, err := verify(t, server, bent(func(t *piecesauthtest.IDToken) {
+		t.Claims["iss"] = "https://other/"
+		t.Claims["aud"] = []string{"piecesauthtest", "other"}
+		delete(t.Claims, "sub")
+	}))
+	require.NoError(t, err, "bent, and signed all the same")
+	assert.Equal(t, "https://other/", claims["iss"])
+	assert.Equal(t, []any{"piecesauthtest", "other"}, claims["aud"])
+	assert.NotContains(t, claims, "sub")
+
+	none := bent(func(t *piecesauthtest.IDToken) { t.Header["alg"] = "none" })
+	assert.True(t, strings.HasSuffix(none, "."))
+	assert.Contains(t, header(none), `"alg":"none"`)
+
+	_, err = verify(t, server, bent(func(t *piecesauthtest.IDToken) { t.BadSignature = true }))
+	require.Error(t, err)
+
+	es256 := bent(func(t *piecesauthtest.IDToken) { t.Header["alg"] = "ES256" })
+	assert.Contains(t, header(es256), `"alg":"ES256"`)
+	_, err = verify(t, server, es256)
+	require.Error(t, err)
+
+	hs256 := bent(func(t *piecesauthtest.IDToken) { t.Header["alg"] = "HS256" })
+	assert.Contains(t, header(hs256), `"alg":"HS256"`)
+
+	assert.NotContains(t, header(bent(func(t *piecesauthtest.IDToken) { delete(t.Header, "kid") })), "kid")
+
+	server.BendIDToken(func(t *piecesauthtest.IDToken) { t.Claims["iat"] = func() {} })
+	_, err = server.NewToken()
+	require.Error(t, err, "what has no JSON")
+	server.BendIDToken(func(t *piecesauthtest.IDToken) { t.Header["alg"] = "XY1" })
+	_, err = server.NewToken()
+	require.ErrorContains(t, err, "XY1")
+
+	_, err = verify(t, server, bent(func(*piecesauthtest.IDToken) {}))
+	require.NoError(t, err, "straight again")
+}
+
+func TestRotateKey(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
+	before := tokens(t, server, nil)["id_token"]
+	for i, alg := range []string{"RS256", "ES256"} {
+		server.RotateKey(alg)
+		keys := keySet(t, server).Keys
+		require.Len(t, keys, i+2)
+		assert.Equal(t, alg, keys[0].Algorithm)
+		assert.NotEqual(t, keys[0].KeyID, keys[1].KeyID)
+		after := tokens(t, server, nil)["id_token"]
+		_, err := verify(t, server, after)
+		require.NoError(t, err)
+		server.BendJSON(piecesauthtest.JWKS, func(m map[string]any) { m["keys"] = m["keys"].([]any)[1:] })
+		_, err = verify(t, server, after)
+		require.Error(t, err, "made by the new key")
+		_, err = verify(t, server, before)
+		require.NoError(t, err, "old keys stay")
+	}
+	assert.Len(t, keySet(t, newServer(t, piecesauthtest.Options{})).Keys, 1, "other servers are not concerned")
+}

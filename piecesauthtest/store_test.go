@@ -1,0 +1,223 @@
+package piecesauthtest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/piecesauth/piecesauth"
+)
+
+// place is where a token is kept.
+type place struct {
+	lock chan struct{} // held by an Update
+	mu   sync.Mutex
+	json []byte
+}
+
+// store is a right store, for one process. Its fields make it a wrong one.
+type store struct {
+	*place
+
+	noLock, noContext, storesOnError, keepsOnNil, losesScopes, losesNanoseconds,
+	runsFnLate, loadWaits, keepsLockOnPanic, keepsLockOnError, wrongEmptyError, otherContext,
+	swallowsError, forgetsWhenCanceled, swallowsPanic, skipsFnWhenEmpty bool
+
+	alias  bool              // Load gives what callers hold
+	shared *piecesauth.Token // for alias
+}
+
+func (s *store) Load(context.Context) (*piecesauth.Token, error) {
+	if s.loadWaits {
+		s.lock <- struct{}{}
+		defer func() { <-s.lock }()
+	}
+	return s.read()
+}
+
+func (s *store) read() (*piecesauth.Token, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.alias && s.shared != nil:
+		return s.shared, nil
+	case s.json == nil && s.wrongEmptyError:
+		return nil, errors.New("nothing there")
+	case s.json == nil:
+		return nil, piecesauth.ErrNoToken
+	}
+	token := &piecesauth.Token{}
+	err := json.Unmarshal(s.json, token)
+	if s.losesScopes {
+		token.Scopes = nil
+	}
+	if s.losesNanoseconds {
+		token.Expiry = token.Expiry.Truncate(1000)
+	}
+	return token, err
+}
+
+func (s *store) write(token *piecesauth.Token) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if token == nil {
+		if !s.keepsOnNil {
+			s.json, s.shared = nil, nil
+		}
+		return nil
+	}
+	data, err := json.Marshal(token)
+	if err == nil {
+		s.json, s.shared = data, token
+	}
+	return err
+}
+
+func (s *store) Update(ctx context.Context, fn func(context.Context, *piecesauth.Token) (*piecesauth.Token, error)) error {
+	if s.noContext {
+		s.lock <- struct{}{}
+	} else if !s.noLock {
+		if err := ctx.Err(); err != nil && !s.runsFnLate {
+			return err
+		}
+		select {
+		case s.lock <- struct{}{}:
+		case <-ctx.Done():
+			if !s.runsFnLate {
+				return ctx.Err()
+			}
+			_, _ = fn(ctx, nil)
+			return ctx.Err()
+		}
+	}
+	returned, failed := false, false
+	defer func() {
+		panicked := !returned
+		if s.swallowsPanic && panicked {
+			_ = recover()
+		}
+		if !s.noLock && !(panicked && s.keepsLockOnPanic) && !(failed && s.keepsLockOnError) {
+			<-s.lock
+		}
+	}()
+	old, err := s.read()
+	if err != nil {
+		old = nil
+	}
+	if s.skipsFnWhenEmpty && old == nil {
+		returned = true
+		return nil
+	}
+	if s.otherContext {
+		ctx = context.Background()
+	}
+	if s.noLock {
+		runtime.Gosched()
+	}
+	token, err := fn(ctx, old)
+	returned, failed = true, err != nil
+	if s.forgetsWhenCanceled && ctx.Err() != nil {
+		return nil
+	}
+	if err == nil || s.storesOnError {
+		if err := s.write(token); err != nil {
+			return err
+		}
+	}
+	if s.swallowsError {
+		return nil
+	}
+	return err
+}
+
+func newStore() *store { return &store{place: &place{lock: make(chan struct{}, 1)}} }
+
+func TestTestStorePassesARightStore(t *testing.T) {
+	TestStore(t, func(*testing.T) piecesauth.TokenStore { return newStore() })
+}
+
+func TestTestStorePassesMemoryStore(t *testing.T) {
+	TestStore(t, func(*testing.T) piecesauth.TokenStore { return &piecesauth.MemoryStore{} })
+}
+
+func TestTestSharedStorePassesARightStore(t *testing.T) {
+	TestSharedStore(t, func(*testing.T) func() piecesauth.TokenStore {
+		first := newStore()
+		return func() piecesauth.TokenStore { return &store{place: first.place} }
+	})
+}
+
+// verdict takes down whether a case fails.
+type verdict struct {
+	testing.TB
+	failed chan struct{}
+}
+
+func (v verdict) Helper() {}
+
+func (v verdict) Errorf(string, ...any) {
+	select {
+	case v.failed <- struct{}{}:
+	default:
+	}
+}
+
+func (v verdict) Fatalf(string, ...any) {
+	v.Errorf("")
+	runtime.Goexit()
+}
+
+func TestTestStoreFailsWrongStores(t *testing.T) {
+	defer func(p time.Duration) { patience = p }(patience)
+	patience = 100 * time.Millisecond // some wait for ever
+	for name, test := range map[string]struct {
+		spoil func(*store)
+		want  []string // the cases that see it
+	}{
+		"callers overlap":        {func(s *store) { s.noLock = true }, []string{"one at a time", "waiting ends with the context"}},
+		"ended context ignored":  {func(s *store) { s.runsFnLate = true }, []string{"context that has ended", "waiting ends with the context"}},
+		"stores on error":        {func(s *store) { s.storesOnError = true }, []string{"error of fn"}},
+		"nil does not delete":    {func(s *store) { s.keepsOnNil = true }, []string{"delete"}},
+		"loses a field":          {func(s *store) { s.losesScopes = true }, []string{"round trip"}},
+		"loses nanoseconds":      {func(s *store) { s.losesNanoseconds = true }, []string{"round trip"}},
+		"wrong error when empty": {func(s *store) { s.wrongEmptyError = true }, []string{"empty"}},
+		"fn not run when empty":  {func(s *store) { s.skipsFnWhenEmpty = true }, []string{"empty"}},
+		"fn gets other context":  {func(s *store) { s.otherContext = true }, []string{"context of fn"}},
+		"swallows fn's error":    {func(s *store) { s.swallowsError = true }, []string{"error of fn"}},
+		"loses a token silently": {func(s *store) { s.forgetsWhenCanceled = true }, []string{"context that ends during fn"}},
+		"swallows a panic":       {func(s *store) { s.swallowsPanic = true }, []string{"panic in fn"}},
+		"load waits for updates": {func(s *store) { s.loadWaits = true }, []string{"load during an update"}},
+		"waits past the context": {func(s *store) { s.noContext = true }, []string{"waiting ends with the context"}},
+		"locked after a panic":   {func(s *store) { s.keepsLockOnPanic = true }, []string{"panic in fn"}},
+		"locked after an error":  {func(s *store) { s.keepsLockOnError = true }, []string{"error of fn lets others in"}},
+		"keeps what callers own": {func(s *store) { s.alias = true }, []string{"tokens are copies"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			for _, c := range storeCases {
+				if !slices.Contains(test.want, c.name) {
+					continue
+				}
+				s := newStore()
+				test.spoil(s)
+				v := verdict{t, make(chan struct{}, 1)}
+				done := make(chan struct{})
+				go func() { // for Goexit
+					defer close(done)
+					c.run(v, func() piecesauth.TokenStore { return s })
+				}()
+				<-done
+				if s.keepsLockOnPanic || s.keepsLockOnError {
+					<-s.lock // let go whoever still waits
+				}
+				assert.Len(t, v.failed, 1, "the case %q passes it", c.name)
+			}
+		})
+	}
+}
