@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -47,11 +48,11 @@ func (s stub) RoundTrip(r *http.Request) (*http.Response, error) {
 	}, nil
 }
 
-func benchAuth(b *testing.B, body string) (*Authenticator, *http.Client) {
+func benchAuth(b *testing.B, baseURL string, transport http.RoundTripper) (*Authenticator, *http.Client) {
 	b.Helper()
-	client := &http.Client{Transport: stub(body)}
+	client := &http.Client{Transport: transport}
 	auth, err := New(Config{
-		ClientID: "9sW4Pa1LEjX67l6VO14u0207NLYeXnu1", Audience: "https://pieces.us.auth0.com/api/v2/",
+		BaseURL: baseURL, ClientID: "9sW4Pa1LEjX67l6VO14u0207NLYeXnu1", Audience: "https://pieces.us.auth0.com/api/v2/",
 		RedirectURL: "http://localhost:3000/pkce/response/code", HTTPClient: client,
 	})
 	if err != nil {
@@ -80,8 +81,10 @@ func readByHand(client *http.Client, req *http.Request, v any) error {
 	return json.Unmarshal(body, v)
 }
 
-func BenchmarkUserInfo(b *testing.B) {
-	auth, client := benchAuth(b, benchUser)
+func BenchmarkUserInfo(b *testing.B) { benchUserInfo(b, LocalBaseURL, stub(benchUser)) }
+
+func benchUserInfo(b *testing.B, baseURL string, transport http.RoundTripper) {
+	auth, client := benchAuth(b, baseURL, transport)
 	ctx := b.Context()
 	token := &Token{AccessToken: "eyJhbGciOiJSUzI1NiJ9.e30.c2ln", TokenType: "Bearer"}
 	b.Run("ours", func(b *testing.B) {
@@ -95,7 +98,7 @@ func BenchmarkUserInfo(b *testing.B) {
 	b.Run("byhand", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://localhost:1000/userinfo", nil)
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, baseURL+"/userinfo", nil)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -109,7 +112,7 @@ func BenchmarkUserInfo(b *testing.B) {
 	})
 	b.Run("generated", func(b *testing.B) {
 		b.ReportAllocs()
-		c, err := NewClientWithResponses("http://localhost:1000", WithHTTPClient(client))
+		c, err := NewClientWithResponses(baseURL, WithHTTPClient(client))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -125,8 +128,10 @@ func BenchmarkUserInfo(b *testing.B) {
 	})
 }
 
-func BenchmarkExchange(b *testing.B) {
-	auth, client := benchAuth(b, benchToken)
+func BenchmarkExchange(b *testing.B) { benchExchange(b, LocalBaseURL, stub(benchToken)) }
+
+func benchExchange(b *testing.B, baseURL string, transport http.RoundTripper) {
+	auth, client := benchAuth(b, baseURL, transport)
 	ctx := b.Context()
 	grant := TokenizedPKCE{
 		GrantType: GrantTypeAuthorizationCode, ClientID: "9sW4Pa1LEjX67l6VO14u0207NLYeXnu1",
@@ -148,7 +153,7 @@ func BenchmarkExchange(b *testing.B) {
 				"grant_type": {"authorization_code"}, "client_id": {grant.ClientID}, "code": {grant.Code},
 				"redirect_uri": {grant.RedirectURI}, "code_verifier": {grant.CodeVerifier},
 			}
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://localhost:1000/oauth/token", strings.NewReader(form.Encode()))
+			req, err := http.NewRequestWithContext(ctx, http.MethodPost, baseURL+"/oauth/token", strings.NewReader(form.Encode()))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -164,7 +169,7 @@ func BenchmarkExchange(b *testing.B) {
 		b.ReportAllocs()
 		config := oauth2.Config{
 			ClientID: grant.ClientID, RedirectURL: grant.RedirectURI,
-			Endpoint: oauth2.Endpoint{TokenURL: "http://localhost:1000/oauth/token", AuthStyle: oauth2.AuthStyleInParams},
+			Endpoint: oauth2.Endpoint{TokenURL: baseURL + "/oauth/token", AuthStyle: oauth2.AuthStyleInParams},
 		}
 		ctx := context.WithValue(ctx, oauth2.HTTPClient, client)
 		for b.Loop() {
@@ -175,7 +180,7 @@ func BenchmarkExchange(b *testing.B) {
 	})
 	b.Run("generated", func(b *testing.B) {
 		b.ReportAllocs()
-		c, err := NewClientWithResponses("http://localhost:1000", WithHTTPClient(client))
+		c, err := NewClientWithResponses(baseURL, WithHTTPClient(client))
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -185,6 +190,19 @@ func BenchmarkExchange(b *testing.B) {
 			}
 		}
 	})
+}
+
+// BenchmarkLoop goes over real connections, to a responder in another process:
+// an httptest server's work would count as the client's.
+func BenchmarkLoop(b *testing.B) {
+	address := os.Getenv("PIECESAUTH_BENCH_RESPONDER")
+	if address == "" {
+		b.Skip("PIECESAUTH_BENCH_RESPONDER names no responder; make bench starts one")
+	}
+	transport := &http.Transport{MaxIdleConnsPerHost: 4}
+	defer transport.CloseIdleConnections()
+	b.Run("UserInfo", func(b *testing.B) { benchUserInfo(b, "http://"+address, transport) })
+	b.Run("Exchange", func(b *testing.B) { benchExchange(b, "http://"+address, transport) })
 }
 
 func benchOAuth2() *oauth2.Config {
@@ -197,7 +215,7 @@ func benchOAuth2() *oauth2.Config {
 
 // BenchmarkAuthorizationURL has its random values given.
 func BenchmarkAuthorizationURL(b *testing.B) {
-	auth, _ := benchAuth(b, "")
+	auth, _ := benchAuth(b, "", stub(""))
 	const value = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
 	b.Run("ours", func(b *testing.B) {
 		b.ReportAllocs()
@@ -238,7 +256,7 @@ func BenchmarkAuthorizationURL(b *testing.B) {
 
 // BenchmarkAttempt makes three random values and a SHA-256 too.
 func BenchmarkAttempt(b *testing.B) {
-	auth, _ := benchAuth(b, "")
+	auth, _ := benchAuth(b, "", stub(""))
 	b.Run("ours", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
@@ -264,7 +282,7 @@ func BenchmarkAttempt(b *testing.B) {
 
 // BenchmarkValidToken asks for a token that is valid, from 1 and 8 goroutines.
 func BenchmarkValidToken(b *testing.B) {
-	auth, _ := benchAuth(b, benchToken)
+	auth, _ := benchAuth(b, "", stub(benchToken))
 	store := new(MemoryStore)
 	source := auth.TokenSource(store)
 	token := &Token{AccessToken: "at", TokenType: "Bearer", Expiry: time.Now().Add(time.Hour)}
