@@ -1,0 +1,140 @@
+# Everything a maintainer runs. `make test` needs Go alone. The other targets
+# bring their tools along: Go modules under tools/, npm packages under
+# tools/redocly and e2e/. Nothing has to be installed by hand but Go, Node and
+# make (and, for make e2e, apt or a Chromium of your own).
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+# A go.work further up must not change what is built.
+export GOWORK := off
+
+ROOT := $(CURDIR)
+GENERATOR := go tool -modfile=$(ROOT)/tools/go.mod
+LINT      := go tool -modfile=$(ROOT)/tools/lint/go.mod
+CHECK     := go tool -modfile=$(ROOT)/tools/check/go.mod
+REDOCLY   := tools/redocly/node_modules/.bin/redocly
+
+# The modules that hold packages of ours.
+MODULES := $(patsubst ./%,%,$(patsubst %/go.mod,%,$(shell find . -name go.mod \
+	-not -path '*/node_modules/*' -not -path '*/testdata/*' -not -path './tools/lint/*' -not -path './tools/check/*' | sort)))
+
+# The race detector needs cgo and a C compiler (but not on macOS).
+RACE = $(shell if [ "$$(go env GOOS)" = darwin ] || { [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null; }; then echo -race; fi)
+
+FUZZTIME ?= 30s
+BENCHROUNDS ?= 9
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
+
+.PHONY: test
+test: ## Run the tests (needs Go alone)
+	@race='$(RACE)'; \
+	[ -n "$$race" ] || echo 'No C compiler for cgo here: testing without the race detector.'; \
+	set -x; go test $$race -shuffle=on ./...
+
+.PHONY: generate
+generate: ## Make the generated Go files anew from openapi.yaml and api/overlay.yaml
+	go generate ./...
+
+.PHONY: check-generate
+check-generate: ## Fail if a generated file isn't what the document gives; changes nothing
+	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
+	tar -c --exclude=./.git --exclude=./artifacts --exclude=node_modules . | tar -x -C "$$tmp"; \
+	(cd "$$tmp" && find . -name '*_gen.go' -delete && go generate ./...); \
+	if diff -ru -x .git -x artifacts -x node_modules . "$$tmp"; then \
+		echo 'Generated files: as the document gives them.'; \
+	else \
+		echo 'A generated file is not what openapi.yaml and api/overlay.yaml give. Run: make generate' >&2; exit 1; \
+	fi
+
+.PHONY: lint
+lint: ## gofmt, go vet (also for Windows and macOS), go mod tidy, golangci-lint; all modules
+	@unformatted=$$(find . -name '*.go' -not -path '*/node_modules/*' -print0 | xargs -0 gofmt -l); \
+	if [ -n "$$unformatted" ]; then echo "gofmt -w is due for:" $$unformatted >&2; exit 1; fi
+	@$(LINT) golangci-lint config verify
+	@for m in $(MODULES); do \
+		echo "lint $$m"; \
+		(cd $$m && go mod tidy -diff && go vet ./... && $(LINT) golangci-lint run --config $(ROOT)/.golangci.yml ./...); \
+	done
+	@for os in windows darwin; do echo "vet for $$os"; GOOS=$$os CGO_ENABLED=0 go vet ./...; done
+	@for m in lint check; do (cd tools/$$m && go mod verify >/dev/null); done
+
+$(REDOCLY): tools/redocly/package-lock.json
+	cd tools/redocly && npm ci --no-audit --no-fund
+	@touch $@
+
+# The document with its overlay, once more as a document.
+.PHONY: overlaid
+overlaid:
+	@mkdir -p artifacts
+	@go -C tools run ./apicheck -o $(ROOT)/artifacts/openapi.yaml $(ROOT)/openapi.yaml $(ROOT)/api/overlay.yaml
+
+.PHONY: lint-api
+lint-api: overlaid $(REDOCLY) ## Validate the document, alone and with its overlay
+	$(REDOCLY) lint
+
+.PHONY: docs
+docs: overlaid $(REDOCLY) ## Render the API, document and overlay together, into artifacts/api.html
+	$(REDOCLY) build-docs overlaid -o artifacts/api.html
+
+.PHONY: adopt
+adopt: ## Take over a new Pieces document: make adopt SPEC=path [FORCE=1]
+	@[ -n "$(SPEC)" ] || { echo 'Say which document: make adopt SPEC=path/to/openapi.yaml' >&2; exit 2; }
+	@go -C tools run ./adopt -module $(ROOT) $(if $(FORCE),-force) "$(abspath $(SPEC))"
+
+.PHONY: report
+report: ## What the working tree changes for users since the last tag or the merge base
+	@go -C tools run ./adopt -module $(ROOT) -since "$$(tools/base.sh)"
+
+.PHONY: apidiff
+apidiff: ## Changes of the Go API since the last tag or the merge base
+	@tools/apidiff.sh
+
+.PHONY: release-check
+release-check: ## Is VERSION a fit number for what changed since the last tag? make release-check VERSION=v0.2.0
+	@[ -n "$(VERSION)" ] || { echo 'Say which version: make release-check VERSION=v0.2.0' >&2; exit 2; }
+	$(CHECK) gorelease -version=$(VERSION)
+
+.PHONY: bench
+bench: ## The benchmarks beside their rivals, as a table of ratios; fails where a bar is missed
+	@mkdir -p artifacts
+	@go -C tools run ./benchtable -module $(ROOT) -rounds $(BENCHROUNDS) -raw $(ROOT)/artifacts/bench.txt
+
+.PHONY: benchstat
+benchstat: ## What the runs of the last make bench show
+	@$(CHECK) benchstat artifacts/bench.txt
+
+.PHONY: weight
+weight: ## What the library adds to a program: modules and bytes
+	@go -C tools run ./weight -module $(ROOT)
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz target for FUZZTIME (30s)
+	@found=0; \
+	for pkg in $$(go list ./...); do \
+		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+			found=1; echo "fuzz $$pkg $$target"; \
+			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
+		done; \
+	done; \
+	[ $$found = 1 ] || { echo 'No fuzz target was found.' >&2; exit 1; }
+
+.PHONY: mutate
+mutate: ## Mutation testing of the hand-written root package (takes long)
+	$(CHECK) gremlins unleash --config tools/check/gremlins.yaml .
+
+.PHONY: soak
+soak: ## Twenty processes on one token file, killed at random
+	go test -tags soak -run Soak -count=1 -timeout 30m -v ./tokenfile/...
+
+.PHONY: e2e
+e2e: ## Sign in through a real browser at a certified provider
+	./e2e/run.sh
+
+.PHONY: ci
+ci: ## All that CI runs
+	.ci/run

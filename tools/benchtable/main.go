@@ -1,0 +1,232 @@
+// Command benchtable runs the benchmarks of the root package in interleaved
+// rounds, each beside its rival, and prints the medians of their ratios beside
+// the bar that each is held against. It exits 1 where a bar is missed.
+//
+// A ratio of two runs right after each other means something on any machine;
+// nanoseconds don't.
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// row compares two benchmarks. A limit that is 0 is not checked, but for
+// allocs, where it is checked with hasAllocs.
+type row struct {
+	what, ours, rival string
+	ratio             float64 // at most, of the times
+	allocs            int     // at most, over the rival's
+	hasAllocs         bool
+	total             int // at most, allocations of our own
+	hasTotal          bool
+}
+
+var rows = []row{
+	{what: "UserInfo, stub / by hand", ours: "UserInfo/ours", rival: "UserInfo/byhand", ratio: 1.10, hasAllocs: true},
+	{what: "UserInfo, stub / bare generated client", ours: "UserInfo/ours", rival: "UserInfo/generated"},
+	{what: "Exchange, stub / x/oauth2", ours: "Exchange/ours", rival: "Exchange/oauth2", ratio: 0.70},
+	{what: "Exchange, stub / by hand", ours: "Exchange/ours", rival: "Exchange/byhand", allocs: 6, hasAllocs: true},
+	{what: "Exchange, stub / bare generated client", ours: "Exchange/ours", rival: "Exchange/generated"},
+	{what: "UserInfo, loopback TCP / by hand", ours: "Loop/UserInfo/ours", rival: "Loop/UserInfo/byhand", ratio: 1.05},
+	{what: "Exchange, loopback TCP / by hand", ours: "Loop/Exchange/ours", rival: "Loop/Exchange/byhand", ratio: 1.05},
+	{what: "authorization URL / x/oauth2", ours: "AuthorizationURL/ours", rival: "AuthorizationURL/oauth2", ratio: 0.10, total: 1, hasTotal: true},
+	{what: "authorization URL / bare generated client", ours: "AuthorizationURL/ours", rival: "AuthorizationURL/generated"},
+	{what: "a whole attempt / x/oauth2", ours: "Attempt/ours", rival: "Attempt/oauth2", ratio: 0.25, total: 10, hasTotal: true},
+	{what: "valid token, 1 goroutine / ReuseTokenSource", ours: "ValidToken/goroutines=1/ours", rival: "ValidToken/goroutines=1/oauth2", ratio: 0.85, hasTotal: true},
+	{what: "valid token, 8 goroutines / ReuseTokenSource", ours: "ValidToken/goroutines=8/ours", rival: "ValidToken/goroutines=8/oauth2", ratio: 0.35, hasTotal: true},
+	{what: "expiry, 10,000 callers / ReuseTokenSource", ours: "Expiry/ours", rival: "Expiry/oauth2", ratio: 0.80, total: 2 * 10_000, hasTotal: true},
+}
+
+type sample struct {
+	ns     float64
+	allocs int
+}
+
+func main() {
+	module := flag.String("module", ".", "folder of the root module")
+	rounds := flag.Int("rounds", 9, "how often each pair is run")
+	benchtime := flag.String("benchtime", "150ms", "of one run")
+	raw := flag.String("raw", "", "also write what the benchmarks print to this file, for benchstat")
+	flag.Parse()
+	if err := run(context.Background(), *module, *rounds, *benchtime, *raw); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, module string, rounds int, benchtime, raw string) error {
+	tmp, err := os.MkdirTemp("", "bench")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	binary := filepath.Join(tmp, "bench.test")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, ".")
+	build.Dir = module
+	if out, err := build.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
+	address, err := respond()
+	if err != nil {
+		return err
+	}
+	var log bytes.Buffer
+	one := func(name string) (sample, error) {
+		cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.benchmem", "-test.benchtime="+benchtime, "-test.bench="+pattern(name))
+		cmd.Dir = module
+		cmd.Env = append(os.Environ(), "PIECESAUTH_BENCH_RESPONDER="+address)
+		out, err := cmd.CombinedOutput()
+		log.Write(out)
+		if err != nil {
+			return sample{}, fmt.Errorf("%s: %w\n%s", name, err, out)
+		}
+		return parse(string(out))
+	}
+	missed := 0
+	fmt.Printf("%s, %s, %s/%s, %d cores, medians of %d rounds\n\n", cpu(), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), rounds)
+	fmt.Println("| ours / rival | time | bar | allocations | bar |\n|---|---|---|---|---|")
+	for _, r := range rows {
+		var ratios []float64
+		var ours, rival []int
+		for range rounds {
+			a, err := one(r.ours)
+			if err != nil {
+				return err
+			}
+			b, err := one(r.rival)
+			if err != nil {
+				return err
+			}
+			ratios = append(ratios, a.ns/b.ns)
+			ours, rival = append(ours, a.allocs), append(rival, b.allocs)
+		}
+		ratio, a, b := median(ratios), median(ours), median(rival)
+		timeBar, allocBar := "", ""
+		if r.ratio != 0 {
+			timeBar = verdict(ratio <= r.ratio, fmt.Sprintf("≤ %.2f×", r.ratio), &missed)
+		}
+		switch {
+		case r.hasAllocs:
+			allocBar = verdict(a <= b+r.allocs, fmt.Sprintf("≤ %+d", r.allocs), &missed)
+		case r.hasTotal:
+			allocBar = verdict(a <= r.total, fmt.Sprintf("≤ %d", r.total), &missed)
+		}
+		fmt.Printf("| %s | %.2f× | %s | %d / %d | %s |\n", r.what, ratio, timeBar, a, b, allocBar)
+	}
+	if raw != "" {
+		if err := os.WriteFile(raw, log.Bytes(), 0o600); err != nil {
+			return err
+		}
+	}
+	if missed > 0 {
+		return fmt.Errorf("\n%d bars are missed", missed)
+	}
+	return nil
+}
+
+func verdict(met bool, bar string, missed *int) string {
+	if met {
+		return bar
+	}
+	*missed++
+	return "**" + bar + ": missed**"
+}
+
+// pattern matches the benchmark of this name alone.
+func pattern(name string) string {
+	parts := strings.Split("Benchmark"+name, "/")
+	for i, p := range parts {
+		parts[i] = "^" + regexp.QuoteMeta(p) + "$"
+	}
+	return strings.Join(parts, "/")
+}
+
+var line = regexp.MustCompile(`(?m)^Benchmark\S+\s+\d+\s+([0-9.]+) ns/op.*?(\d+) allocs/op$`)
+
+func parse(out string) (sample, error) {
+	m := line.FindStringSubmatch(out)
+	if m == nil {
+		return sample{}, fmt.Errorf("no result in:\n%s", out)
+	}
+	ns, err := strconv.ParseFloat(m[1], 64)
+	if err != nil {
+		return sample{}, err
+	}
+	allocs, err := strconv.Atoi(m[2])
+	return sample{ns, allocs}, err
+}
+
+func median[T int | float64](v []T) T {
+	slices.Sort(v)
+	return v[len(v)/2]
+}
+
+func cpu() string {
+	b, _ := os.ReadFile("/proc/cpuinfo")
+	_, rest, _ := strings.Cut(string(b), "model name")
+	_, rest, _ = strings.Cut(rest, ":")
+	name, _, _ := strings.Cut(rest, "\n")
+	if name = strings.TrimSpace(name); name == "" {
+		name = "unknown processor"
+	}
+	return name
+}
+
+const (
+	token = `{"access_token":"eyJhbGciOiJSUzI1NiJ9.e30.c2ln","token_type":"Bearer","expires_in":86400,"scope":"openid email profile offline_access","refresh_token":"v1.MRjA8Tf3cGZQ"}`
+	user  = `{"sub":"auth0|507f1f77bcf86cd799439011","name":"Ada Lovelace","email":"ada@example.com","email_verified":true,"updated_at":"2026-01-02T03:04:05Z"}`
+)
+
+// respond answers every request on a loopback port from a canned text.
+func respond() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	go func() {
+		for {
+			conn, err := listener.Accept()
+			if err != nil {
+				return
+			}
+			go serve(conn)
+		}
+	}()
+	return listener.Addr().String(), nil
+}
+
+func serve(conn net.Conn) {
+	defer func() { _ = conn.Close() }()
+	r := bufio.NewReader(conn)
+	for {
+		req, err := http.ReadRequest(r)
+		if err != nil {
+			return
+		}
+		if _, err := io.Copy(io.Discard, req.Body); err != nil {
+			return
+		}
+		body := user
+		if req.Method == http.MethodPost {
+			body = token
+		}
+		if _, err := fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", len(body), body); err != nil {
+			return
+		}
+	}
+}
