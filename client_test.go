@@ -1,0 +1,1329 @@
+package piecesauth
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+	"net/http"
+	"net/http/httptest"
+	"net/http/httputil"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// What Pieces documents, and the tests below send.
+const (
+	theClient    = "9sW4Pa1LEjX67l6VO14u0207NLYeXnu1"
+	theAudience  = "https://pieces.us.auth0.com/api/v2/"
+	theRedirect  = "http://localhost:3000/pkce/response/code"
+	theChallenge = "yxRssZxdfBpMigRmDxAety1QU72Bd5WnDUbtlsCZOnk"
+	theState     = "4bd0b9a389b4b229602346c33913b4c3c199628a90011ab3a901302ab62b3832"
+	theCode      = "SplxlOBeZQQYbYS6WxSbIA"
+	theVerifier  = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
+	theAccess    = "access-token-2YotnFZFEjr1zCsicMWpAA"
+	theRefresh   = "refresh-token-tGzv3JOkF0XG5Qx2TlKWIA"
+)
+
+// secrets that no error may show, whatever a server repeats of them.
+var secrets = []string{theState, theCode, theVerifier, theAccess, theRefresh}
+
+// wire is a server that notes each request as it came.
+type wire struct {
+	*httptest.Server
+
+	mu  sync.Mutex
+	got []string
+}
+
+func newWire(t *testing.T, answer http.HandlerFunc) *wire {
+	t.Helper()
+	w := new(wire)
+	w.Server = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		text := dump(t, r)
+		w.mu.Lock()
+		w.got = append(w.got, text)
+		w.mu.Unlock()
+		answer(rw, r)
+	}))
+	t.Cleanup(w.Close)
+	return w
+}
+
+func (w *wire) requests() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.got)
+}
+
+// dump gives the bytes of a request, but for what is free: the order of the
+// headers and of the parameters, the host, and how lines end.
+func dump(t *testing.T, r *http.Request) string {
+	b, err := httputil.DumpRequest(r, true)
+	if !assert.NoError(t, err) {
+		return ""
+	}
+	text := strings.ReplaceAll(strings.ReplaceAll(string(b), "\r\n", "\n"), r.Host, "HOST")
+	head, body, _ := strings.Cut(text, "\n\n")
+	line, headers, _ := strings.Cut(head, "\n")
+	uri := strings.Fields(line)[1]
+	if path, query, ok := strings.Cut(uri, "?"); ok {
+		line = strings.Replace(line, uri, path+"?"+inOrder(query), 1)
+	}
+	return request(line, inOrder(body), strings.Split(headers, "\n"))
+}
+
+func request(line, body string, headers []string) string {
+	slices.Sort(headers)
+	return line + "\n" + strings.Join(headers, "\n") + "\n\n" + body
+}
+
+func inOrder(params string) string {
+	parts := strings.Split(params, "&")
+	slices.Sort(parts)
+	return strings.Join(parts, "&")
+}
+
+// reply answers with headers of the form "Name: value".
+func reply(status int, body string, headers ...string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		for _, h := range headers {
+			name, value, _ := strings.Cut(h, ": ")
+			w.Header().Add(name, value)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	}
+}
+
+const (
+	asForm = "Content-Type: application/x-www-form-urlencoded"
+	asJSON = "Content-Type: application/json"
+	asHTML = "Content-Type: text/html; charset=utf-8"
+	asText = "Content-Type: text/plain; charset=utf-8"
+)
+
+// newAuth gives an authenticator for the server, whose configuration may be
+// changed first.
+func newAuth(t *testing.T, server string, change ...func(*Config)) *Authenticator {
+	t.Helper()
+	c := Config{BaseURL: server, ClientID: theClient, RedirectURL: theRedirect, Audience: theAudience}
+	for _, f := range change {
+		f(&c)
+	}
+	a, err := New(c)
+	require.NoError(t, err)
+	t.Cleanup(a.client.CloseIdleConnections)
+	return a
+}
+
+// requireError checks that err is an *Error with the set fields of want, that
+// it is each of the causes, and that it can be shown to anybody.
+func requireError(t *testing.T, err error, want *Error, causes ...error) {
+	t.Helper()
+	require.Error(t, err)
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	require.ErrorIs(t, err, want, "%#v", err)
+	for _, cause := range causes {
+		require.ErrorIs(t, err, cause)
+	}
+	for _, sentinel := range []error{
+		ErrStateMismatch, ErrIssuerMismatch, ErrNonceMismatch, ErrNoToken, ErrNotVerified,
+		ErrSignInRequired, ErrBrowserRequired, ErrUnknownOutcome, ErrTooLarge,
+	} {
+		if !slices.Contains(causes, sentinel) {
+			require.NotErrorIs(t, err, sentinel)
+		}
+	}
+	require.True(t, strings.HasPrefix(err.Error(), "piecesauth: "+e.Op), err.Error())
+	for _, text := range []string{err.Error(), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err)} {
+		require.NotContains(t, text, "\n")
+		require.NotContains(t, text, "<html")
+		for _, s := range secrets {
+			require.NotContains(t, text, s)
+			require.NotContains(t, text, url.QueryEscape(s))
+		}
+	}
+}
+
+func ptr[T any](v T) *T { return &v }
+
+// The operations, as several tables carry them out.
+
+func authorize(ctx context.Context, a *Authenticator) error {
+	_, err := a.Authorize(ctx, AuthorizeAuth0Params{CodeChallenge: theChallenge, State: ptr(theState)})
+	return err
+}
+
+func exchange(ctx context.Context, a *Authenticator) error {
+	_, err := a.Exchange(ctx, TokenizedPKCE{Code: theCode, CodeVerifier: theVerifier})
+	return err
+}
+
+func refresh(ctx context.Context, a *Authenticator) error {
+	_, err := a.Refresh(ctx, &Token{RefreshToken: theRefresh})
+	return err
+}
+
+func userInfo(ctx context.Context, a *Authenticator) error {
+	_, err := a.UserInfo(ctx, &Token{AccessToken: theAccess})
+	return err
+}
+
+func logout(ctx context.Context, a *Authenticator) error {
+	_, err := a.Logout(ctx, "https://example.com/bye")
+	return err
+}
+
+const (
+	tokenBody   = `{"access_token":"` + theAccess + `","token_type":"Bearer","expires_in":86400}`
+	theSchema   = `{"migration":0,"semantic":"MAJOR_0_MINOR_0_PATCH_1"}`
+	acceptGzip  = "Accept-Encoding: gzip" // net/http's own
+	userAgent   = "User-Agent: Go-http-client/1.1"
+	sentReturn  = "&returnTo=https%3A%2F%2Fexample.com%2Fbye"
+	sentDefault = "audience=https%3A%2F%2Fpieces.us.auth0.com%2Fapi%2Fv2%2F&client_id=" + theClient +
+		"&code_challenge=" + theChallenge + "&code_challenge_method=S256" +
+		"&redirect_uri=http%3A%2F%2Flocalhost%3A3000%2Fpkce%2Fresponse%2Fcode&response_mode=form_post&response_type=code" +
+		"&scope=openid+profile+email+offline_access"
+	sentCode = "client_id=" + theClient + "&code=" + theCode + "&code_verifier=" + theVerifier +
+		"&grant_type=authorization_code&redirect_uri=http%3A%2F%2Flocalhost%3A3000%2Fpkce%2Fresponse%2Fcode"
+	sentRefresh = "client_id=" + theClient + "&grant_type=refresh_token&refresh_token=" + theRefresh
+)
+
+// get and post give a request as dump does.
+func get(uri, accept string, headers ...string) string {
+	return request("GET "+uri+" HTTP/1.1", "", append(headers, "Host: HOST", "Accept: "+accept, acceptGzip, userAgent))
+}
+
+func post(uri, form string, headers ...string) string {
+	return request("POST "+uri+" HTTP/1.1", form, append(headers, "Host: HOST", "Accept: application/json", acceptGzip, userAgent,
+		asForm, fmt.Sprint("Content-Length: ", len(form))))
+}
+
+// TestRequests holds, byte by byte, what each operation sends.
+func TestRequests(t *testing.T) {
+	const authorizeAccept = "application/x-www-form-urlencoded, text/html;q=0.5"
+	identified := func(c *Config) { c.ApplicationID = "my-app" }
+	for _, tt := range []struct {
+		name   string
+		config func(*Config)
+		call   func(context.Context, *Authenticator) error
+		want   string
+	}{
+		{
+			name: "authorize, the rest from the configuration",
+			call: authorize,
+			want: get("/authorize?"+sentDefault+"&state="+theState, authorizeAccept),
+		}, {
+			name:   "authorize, every parameter given",
+			config: identified,
+			call: func(ctx context.Context, a *Authenticator) error {
+				_, err := a.Authorize(ctx, AuthorizeAuth0Params{
+					Audience: "https://api.example.com", Scope: Scopes{"openid", "read:things"}, ResponseType: "code",
+					ClientID: "other client", State: ptr("s&t=u"), RedirectURI: ptr("com.example:/cb"),
+					CodeChallengeMethod: "S256", CodeChallenge: "ch", Connection: ptr("google-oauth2"), Prompt: ptr("none"),
+					ResponseMode: ResponseModeQuery, Nonce: ptr("n"), LoginHint: ptr("ada+1@example.com"), MaxAge: ptr(0),
+					UILocales: ptr("de en"),
+				})
+				return err
+			},
+			want: get("/authorize?audience=https%3A%2F%2Fapi.example.com&client_id=other+client&code_challenge=ch&code_challenge_method=S256"+
+				"&connection=google-oauth2&login_hint=ada%2B1%40example.com&max_age=0&nonce=n&prompt=none"+
+				"&redirect_uri=com.example%3A%2Fcb&response_mode=query&response_type=code&scope=openid+read%3Athings&state=s%26t%3Du"+
+				"&ui_locales=de+en", authorizeAccept, "X-Application-Id: my-app"),
+		}, {
+			name: "authorize, nothing empty",
+			call: func(ctx context.Context, a *Authenticator) error {
+				_, err := a.Authorize(ctx, AuthorizeAuth0Params{
+					CodeChallenge: theChallenge, State: ptr(""), RedirectURI: ptr(""), Connection: ptr(""), Prompt: ptr(""),
+					Nonce: ptr(""), LoginHint: ptr(""), UILocales: ptr(""),
+				})
+				return err
+			},
+			want: get("/authorize?"+strings.Replace(sentDefault, "&redirect_uri=http%3A%2F%2Flocalhost%3A3000%2Fpkce%2Fresponse%2Fcode", "", 1), authorizeAccept),
+		}, {
+			name: "exchange a code",
+			call: exchange,
+			want: post("/oauth/token", sentCode),
+		}, {
+			name:   "exchange a code, every field given",
+			config: identified,
+			call: func(ctx context.Context, a *Authenticator) error {
+				_, err := a.Exchange(ctx, TokenizedPKCE{
+					GrantType: GrantTypeAuthorizationCode, ClientID: "c", Code: "a b&c", RedirectURI: "com.example:/cb",
+					CodeVerifier: "v~", RefreshToken: theRefresh, Audience: "https://pieces.us.auth0.com",
+					Schema: &EmbeddedModelSchema{Semantic: EmbeddedModelSchemaSemanticVersionEnumMAJOR0MINOR0PATCH1},
+				})
+				return err
+			},
+			want: post("/oauth/token", "audience=https%3A%2F%2Fpieces.us.auth0.com&client_id=c&code=a+b%26c&code_verifier=v~&grant_type=authorization_code"+
+				"&redirect_uri=com.example%3A%2Fcb&schema%5Bmigration%5D=0&schema%5Bsemantic%5D=MAJOR_0_MINOR_0_PATCH_1", "X-Application-Id: my-app"),
+		}, {
+			name: "exchange a refresh token, three fields whatever else is set",
+			call: func(ctx context.Context, a *Authenticator) error {
+				_, err := a.Exchange(ctx, TokenizedPKCE{
+					GrantType: GrantTypeRefreshToken, RefreshToken: theRefresh, Code: theCode, CodeVerifier: theVerifier,
+					RedirectURI: theRedirect, Audience: theAudience, Schema: &EmbeddedModelSchema{},
+				})
+				return err
+			},
+			want: post("/oauth/token", sentRefresh),
+		}, {
+			name: "exchange a refresh token, the grant type from what is there",
+			call: func(ctx context.Context, a *Authenticator) error {
+				_, err := a.Exchange(ctx, TokenizedPKCE{RefreshToken: theRefresh})
+				return err
+			},
+			want: post("/oauth/token", sentRefresh),
+		}, {
+			name:   "refresh",
+			config: identified,
+			call:   refresh,
+			want:   post("/oauth/token", sentRefresh, "X-Application-Id: my-app"),
+		}, {
+			name: "complete",
+			call: func(ctx context.Context, a *Authenticator) error {
+				attempt := &Attempt{State: theState, Verifier: theVerifier, RedirectURL: "http://127.0.0.1:4711/cb"}
+				_, err := a.Complete(ctx, attempt, url.Values{"state": {theState}, "code": {theCode}})
+				return err
+			},
+			want: post("/oauth/token", "client_id="+theClient+"&code="+theCode+"&code_verifier="+theVerifier+
+				"&grant_type=authorization_code&redirect_uri=http%3A%2F%2F127.0.0.1%3A4711%2Fcb"),
+		}, {
+			name:   "userinfo, which alone is authorized and not identified",
+			config: identified,
+			call:   userInfo,
+			want:   get("/userinfo", "application/json", "Authorization: Bearer "+theAccess),
+		}, {
+			name:   "logout",
+			config: identified,
+			call:   logout,
+			want:   get("/v2/logout?client_id="+theClient+sentReturn, "text/html", "X-Application-Id: my-app"),
+		}, {
+			name: "logout, going nowhere",
+			call: func(ctx context.Context, a *Authenticator) error { _, err := a.Logout(ctx, ""); return err },
+			want: get("/v2/logout?client_id="+theClient, "text/html"),
+		}, {
+			name:   "below a path",
+			config: func(c *Config) { c.BaseURL += "/tenants/one" },
+			call:   userInfo,
+			want:   get("/tenants/one/userinfo", "application/json", "Authorization: Bearer "+theAccess),
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWire(t, func(w http.ResponseWriter, r *http.Request) {
+				switch r.URL.Path {
+				case "/authorize":
+					reply(200, "code=c&state="+url.QueryEscape(r.FormValue("state")), asForm)(w, r)
+				case "/oauth/token":
+					reply(200, tokenBody, asJSON)(w, r)
+				case "/v2/logout":
+					reply(200, "bye", asHTML)(w, r)
+				default:
+					reply(200, `{"sub":"s"}`, asJSON)(w, r)
+				}
+			})
+			var change []func(*Config)
+			if tt.config != nil {
+				change = append(change, tt.config)
+			}
+			require.NoError(t, tt.call(t.Context(), newAuth(t, w.URL, change...)))
+			require.Equal(t, []string{tt.want}, w.requests())
+		})
+	}
+}
+
+// TestDocumentedExample sends the request that Pieces documents.
+func TestDocumentedExample(t *testing.T) {
+	const example = "https://auth.pieces.services/authorize?audience=https%3A%2F%2Fpieces.us.auth0.com%2Fapi%2Fv2%2F&scope=email+profile+offline_access+openid&response_type=code&client_id=9sW4Pa1LEjX67l6VO14u0207NLYeXnu1&redirect_uri=http%3A%2F%2Flocalhost%3A3000%2Fpkce%2Fresponse%2Fcode&code_challenge_method=S256&code_challenge=yxRssZxdfBpMigRmDxAety1QU72Bd5WnDUbtlsCZOnk&response_mode=form_post&state=4bd0b9a389b4b229602346c33913b4c3c199628a90011ab3a901302ab62b3832"
+	scopes := func(c *Config) { c.Scopes = Scopes{"email", "profile", "offline_access", "openid"} }
+
+	var uri string
+	w := newWire(t, func(w http.ResponseWriter, r *http.Request) {
+		uri = r.RequestURI
+		reply(200, "code=c&state="+theState, asForm)(w, r)
+	})
+	require.NoError(t, authorize(t.Context(), newAuth(t, w.URL, scopes)))
+	path, query, _ := strings.Cut(strings.TrimPrefix(example, LiveBaseURL), "?")
+	require.Equal(t, path+"?"+inOrder(query), "/authorize?"+inOrder(strings.TrimPrefix(uri, "/authorize?")))
+
+	a := newAuth(t, LiveBaseURL, scopes)
+	attempt, err := a.Begin(nil)
+	require.NoError(t, err)
+	require.Equal(t, LiveBaseURL, strings.TrimSuffix(attempt.URL[:strings.Index(attempt.URL, "?")], "/authorize"))
+	begun := strings.Split(attempt.URL[strings.Index(attempt.URL, "?")+1:], "&")
+	for _, param := range strings.Split(query, "&") {
+		if name, _, _ := strings.Cut(param, "="); name != "state" && name != "code_challenge" {
+			assert.Contains(t, begun, param)
+		}
+	}
+}
+
+// TestAuthorizeAnswers holds what comes of each answer to GET /authorize.
+func TestAuthorizeAnswers(t *testing.T) {
+	schema := &EmbeddedModelSchema{Semantic: "MAJOR_0_MINOR_0_PATCH_1"}
+	plain := ResultedPKCE{Code: theCode, State: theState}
+	browser := &Error{Op: "authorize", StatusCode: 302}
+	const result = "code=" + theCode + "&state=" + theState
+	for _, tt := range []struct {
+		name   string
+		answer http.HandlerFunc
+		want   ResultedPKCE // or
+		err    *Error
+		causes []error
+	}{
+		{name: "a form", answer: reply(200, result, asForm), want: plain},
+		{
+			name:   "a form with a bracketed schema",
+			answer: reply(200, result+"&schema[migration]=0&schema[semantic]=MAJOR_0_MINOR_0_PATCH_1", asForm),
+			want:   ResultedPKCE{Code: theCode, State: theState, Schema: schema},
+		}, {
+			name:   "a form with an escaped schema",
+			answer: reply(200, result+"&schema%5Bmigration%5D=0&schema%5Bsemantic%5D=MAJOR_0_MINOR_0_PATCH_1", asForm),
+			want:   ResultedPKCE{Code: theCode, State: theState, Schema: schema},
+		}, {
+			name:   "a form with a JSON schema",
+			answer: reply(200, result+"&schema="+url.QueryEscape(theSchema), asForm),
+			want:   ResultedPKCE{Code: theCode, State: theState, Schema: schema},
+		}, {
+			name:   "a form with ten more fields",
+			answer: reply(200, result+"&iss=i&scope=openid+email&session_state=1&a=&b=2&c=3&d=4&e=5&f=6&g=7", asForm),
+			want:   ResultedPKCE{Code: theCode, State: theState, ISS: "i", Scope: "openid email"},
+		}, {
+			name:   "a form that is called a page",
+			answer: reply(200, result, asHTML),
+			want:   plain,
+		}, {
+			name:   "JSON",
+			answer: reply(200, `{"code":"`+theCode+`","state":"`+theState+`","schema":`+theSchema+`,"extra":[1]}`, asJSON),
+			want:   ResultedPKCE{Code: theCode, State: theState, Schema: schema},
+		}, {
+			name:   "a redirect with the result in its query",
+			answer: reply(302, "", "Location: "+theRedirect+"?"+result+"&iss=x"),
+			want:   ResultedPKCE{Code: theCode, State: theState, ISS: "x"},
+		}, {
+			name:   "a redirect with the result in its fragment",
+			answer: reply(303, "", "Location: "+theRedirect+"#"+result),
+			want:   plain,
+		}, {
+			name:   "an error in a redirect's query",
+			answer: reply(302, "", "Location: "+theRedirect+"?error=login_required&error_description=Login+required&state="+theState),
+			err:    &Error{Op: "authorize", StatusCode: 302, Code: "login_required", Description: "Login required"},
+			causes: []error{ErrSignInRequired},
+		}, {
+			name:   "an error in a redirect's fragment",
+			answer: reply(303, "", "Location: "+theRedirect+"#error=access_denied&error_uri=https%3A%2F%2Fe&state="+theState),
+			err:    &Error{Op: "authorize", StatusCode: 303, Code: "access_denied", URI: "https://e"},
+		}, {
+			name:   "an error in a form",
+			answer: reply(200, "error=consent_required&state="+theState, asForm),
+			err:    &Error{Op: "authorize", StatusCode: 200, Code: "consent_required"},
+			causes: []error{ErrSignInRequired},
+		}, {
+			name:   "an error that repeats secrets",
+			answer: reply(302, "", "Location: "+theRedirect+"?error=server_error&error_description=bad+"+theState+"&state="+theState),
+			err:    &Error{Op: "authorize", Code: "server_error", Description: "bad [redacted]"},
+		}, {
+			name:   "a redirect to the login page, which carries our state",
+			answer: reply(302, "", "Location: /u/login?state="+theState+"&code=x"),
+			err:    browser, causes: []error{ErrBrowserRequired},
+		}, {
+			name:   "a redirect to another port",
+			answer: reply(302, "", "Location: http://localhost:3001/pkce/response/code?"+result),
+			err:    browser, causes: []error{ErrBrowserRequired},
+		}, {
+			name:   "a redirect to another path",
+			answer: reply(302, "", "Location: "+theRedirect+"/login?"+result),
+			err:    browser, causes: []error{ErrBrowserRequired},
+		}, {
+			name:   "a redirect by another scheme",
+			answer: reply(302, "", "Location: "+strings.Replace(theRedirect, "http", "https", 1)+"?"+result),
+			err:    browser, causes: []error{ErrBrowserRequired},
+		}, {
+			name:   "a page",
+			answer: reply(200, "<!doctype html><html>…</html>", asHTML),
+			err:    &Error{Op: "authorize", StatusCode: 200}, causes: []error{ErrBrowserRequired},
+		}, {
+			name:   "a page that posts itself",
+			answer: reply(200, `<html><form method=post action="`+theRedirect+`"><input name=code value=`+theCode+`></form></html>`, asHTML),
+			err:    &Error{Op: "authorize", StatusCode: 200}, causes: []error{ErrBrowserRequired},
+		}, {
+			name:   "a page that posts an error",
+			answer: reply(400, "<html><form method=post></form></html>", asHTML),
+			err:    &Error{Op: "authorize", StatusCode: 400},
+		}, {
+			name:   "unknown client, as JSON",
+			answer: reply(401, `{"error":"invalid_client","error_description":"who?"}`, asJSON),
+			err:    &Error{Op: "authorize", StatusCode: 401, Code: "invalid_client", Description: "who?"},
+		}, {
+			name:   "bad redirect URI, as text",
+			answer: reply(400, "Bad Request\nredirect_uri", asText),
+			err:    &Error{Op: "authorize", StatusCode: 400},
+		}, {
+			name:   "somebody else's state",
+			answer: reply(302, "", "Location: "+theRedirect+"?code=x&state=other"),
+			err:    &Error{Op: "authorize", StatusCode: 302}, causes: []error{ErrStateMismatch},
+		}, {
+			name:   "an error with somebody else's state",
+			answer: reply(302, "", "Location: "+theRedirect+"?error=access_denied&state=other"),
+			err:    &Error{Op: "authorize", StatusCode: 302}, causes: []error{ErrStateMismatch},
+		}, {
+			name:   "no state",
+			answer: reply(200, "code=x", asForm),
+			err:    &Error{Op: "authorize", StatusCode: 200}, causes: []error{ErrStateMismatch},
+		}, {
+			name:   "two codes",
+			answer: reply(200, result+"&code=other", asForm),
+			err:    &Error{Op: "authorize", StatusCode: 200},
+		}, {
+			name:   "an empty code",
+			answer: reply(200, "code=&state="+theState, asForm),
+			err:    &Error{Op: "authorize", StatusCode: 200},
+		}, {
+			name:   "a redirect with neither code nor error",
+			answer: reply(302, "", "Location: "+theRedirect+"?state="+theState),
+			err:    &Error{Op: "authorize", StatusCode: 302},
+		}, {
+			name:   "a redirect that is no URL",
+			answer: reply(302, "", "Location: http://[::1"), // of which net/http gives no status
+			err:    &Error{Op: "authorize"},
+		}, {
+			name:   "a redirect to nowhere",
+			answer: reply(302, ""),
+			err:    &Error{Op: "authorize", StatusCode: 302},
+		}, {
+			name:   "a malformed schema",
+			answer: reply(200, result+"&schema=x", asForm),
+			err:    &Error{Op: "authorize", StatusCode: 200},
+		}, {
+			name:   "nothing",
+			answer: reply(200, "", asForm),
+			err:    &Error{Op: "authorize", StatusCode: 200},
+		}, {
+			name:   "no content",
+			answer: reply(204, ""),
+			err:    &Error{Op: "authorize", StatusCode: 204},
+		}, {
+			name:   "cut JSON",
+			answer: reply(200, `{"code":"`+theCode, asJSON),
+			err:    &Error{Op: "authorize", StatusCode: 200},
+		}, {
+			name:   "a server's failure",
+			answer: reply(500, "<html>", asHTML),
+			err:    &Error{Op: "authorize", StatusCode: 500},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWire(t, tt.answer)
+			a := newAuth(t, w.URL)
+			got, err := a.Authorize(t.Context(), AuthorizeAuth0Params{CodeChallenge: theChallenge, State: ptr(theState)})
+			require.Len(t, w.requests(), 1, "what was sent")
+			if tt.err == nil {
+				require.NoError(t, err)
+				require.Equal(t, &tt.want, got)
+				return
+			}
+			require.Nil(t, got)
+			requireError(t, err, tt.err, tt.causes...)
+			if slices.Contains(tt.causes, ErrBrowserRequired) {
+				var e *Error
+				require.ErrorAs(t, err, &e)
+				require.Equal(t, w.URL+"/authorize?"+sentDefault+"&state="+theState, sorted(e.URI), "the URL to open")
+			}
+		})
+	}
+}
+
+func sorted(rawURL string) string {
+	before, query, _ := strings.Cut(rawURL, "?")
+	return before + "?" + inOrder(query)
+}
+
+// TestExchangeAnswers holds what comes of each answer of POST /oauth/token,
+// for every grant.
+func TestExchangeAnswers(t *testing.T) {
+	tokenWith := func(more string) http.HandlerFunc {
+		return reply(200, `{"access_token":"`+theAccess+`","token_type":"Bearer"`+more+`}`, asJSON)
+	}
+	bearer := Token{AccessToken: theAccess, TokenType: "Bearer"}
+	day := 24 * time.Hour
+	for _, tt := range []struct {
+		name   string
+		answer http.HandlerFunc
+		want   Token // or
+		expiry time.Duration
+		err    *Error
+		causes []error
+	}{
+		{
+			name:   "all there is",
+			answer: tokenWith(`,"expires_in":86400,"scope":"openid  email","refresh_token":"r","id_token":"i.d.t","schema":` + theSchema + `,"new":{}`),
+			want:   Token{AccessToken: theAccess, TokenType: "Bearer", RefreshToken: "r", IDToken: "i.d.t", Scopes: Scopes{"openid", "email"}},
+			expiry: day,
+		},
+		{name: "what is required", answer: tokenWith(""), want: bearer},
+		{name: "expires_in as a string", answer: tokenWith(`,"expires_in":"86400"`), want: bearer, expiry: day},
+		{name: "expires_in with a fraction", answer: tokenWith(`,"expires_in":3600.0`), want: bearer, expiry: time.Hour},
+		{name: "expires_in null", answer: tokenWith(`,"expires_in":null`), want: bearer},
+		{name: "a token type in lower case", answer: reply(200, `{"access_token":"`+theAccess+`","token_type":"bearer"}`, asJSON), want: bearer},
+		{name: "JSON that is called text", answer: reply(200, tokenBody, asText), want: bearer, expiry: day},
+		{
+			name:   "an unknown token type",
+			answer: reply(200, `{"access_token":"`+theAccess+`","token_type":"DPoP"}`, asJSON),
+			err:    &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome},
+		}, {
+			name:   "no token type",
+			answer: reply(200, `{"access_token":"`+theAccess+`"}`, asJSON),
+			err:    &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome},
+		}, {
+			name:   "expires_in as something else",
+			answer: tokenWith(`,"expires_in":{}`),
+			err:    &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome},
+		},
+		{name: "an empty object", answer: reply(200, "{}", asJSON), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
+		{name: "null", answer: reply(200, "null", asJSON), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
+		{name: "a list", answer: reply(200, "[]", asJSON), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
+		{name: "nothing", answer: reply(200, "", asJSON), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
+		{name: "no content", answer: reply(204, ""), err: &Error{StatusCode: 204}, causes: []error{ErrUnknownOutcome}},
+		{name: "a page", answer: reply(200, "<html>", asHTML), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
+		{name: "a failure", answer: reply(502, "<html>", asHTML), err: &Error{StatusCode: 502}, causes: []error{ErrUnknownOutcome}},
+		{
+			name:   "a header in the token",
+			answer: reply(200, `{"access_token":"a\r\nX: y","token_type":"Bearer"}`, asJSON),
+			err:    &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome},
+		}, {
+			name:   "an error with status 200",
+			answer: reply(200, `{"error":"invalid_grant"}`, asJSON),
+			err:    &Error{StatusCode: 200, Code: "invalid_grant"}, causes: []error{ErrSignInRequired},
+		}, {
+			name:   "invalid_grant",
+			answer: reply(400, `{"error":"invalid_grant","error_description":"no\nsuch code","error_uri":"https://e"}`, asJSON),
+			err:    &Error{StatusCode: 400, Code: "invalid_grant", Description: "no such code", URI: "https://e"}, causes: []error{ErrSignInRequired},
+		}, {
+			name:   "invalid_request",
+			answer: reply(400, `{"error":"invalid_request"}`, asJSON),
+			err:    &Error{StatusCode: 400, Code: "invalid_request"},
+		}, {
+			name:   "invalid_client",
+			answer: reply(401, `{"error":"invalid_client"}`, asJSON),
+			err:    &Error{StatusCode: 401, Code: "invalid_client"},
+		}, {
+			name: "forbidden, repeating what was sent",
+			answer: func(w http.ResponseWriter, r *http.Request) {
+				b, _ := io.ReadAll(r.Body)
+				reply(403, fmt.Sprintf(`{"error":"unauthorized_client","error_description":%q}`, b), asJSON)(w, r)
+			},
+			err: &Error{StatusCode: 403, Code: "unauthorized_client"},
+		}, {
+			name:   "too many, for longer than a call may wait",
+			answer: reply(429, `{"error":"too_many_requests"}`, asJSON, "Retry-After: 3600"),
+			err:    &Error{StatusCode: 429, Code: "too_many_requests", RetryAfter: time.Hour},
+		},
+		{name: "an error as a page", answer: reply(400, "<html>", asHTML), err: &Error{StatusCode: 400}},
+		{name: "an error as an object", answer: reply(400, `{"error":{"message":"`+theCode+`"}}`, asJSON), err: &Error{StatusCode: 400}},
+		{name: "an error cut off", answer: reply(400, `{"error":"inval`, asJSON), err: &Error{StatusCode: 400}},
+	} {
+		for op, call := range map[string]func(context.Context, *Authenticator) (*Token, error){
+			"exchange": func(ctx context.Context, a *Authenticator) (*Token, error) {
+				return a.Exchange(ctx, TokenizedPKCE{Code: theCode, CodeVerifier: theVerifier})
+			},
+			"refresh": func(ctx context.Context, a *Authenticator) (*Token, error) {
+				return a.Refresh(ctx, &Token{RefreshToken: theRefresh})
+			},
+		} {
+			if op == "refresh" && tt.want.IDToken != "" {
+				continue // its ID token is checked: see TestRefreshedIDToken
+			}
+			t.Run(op+"/"+tt.name, func(t *testing.T) {
+				w := newWire(t, tt.answer)
+				before := time.Now()
+				got, err := call(t.Context(), newAuth(t, w.URL))
+				after := time.Now()
+				require.Len(t, w.requests(), 1, "what was sent")
+				if tt.err != nil {
+					require.Nil(t, got)
+					tt.err.Op = op
+					requireError(t, err, tt.err, tt.causes...)
+					return
+				}
+				require.NoError(t, err)
+				want := tt.want
+				if op == "refresh" {
+					want.RefreshToken = theRefresh // which is carried over
+				}
+				if tt.expiry != 0 {
+					require.WithinRange(t, got.Expiry, before.Add(tt.expiry), after.Add(tt.expiry))
+					want.Expiry = got.Expiry
+				}
+				if len(want.Scopes) == 0 {
+					require.Empty(t, got.Scopes)
+					want.Scopes = got.Scopes
+				}
+				require.Equal(t, &want, got)
+				require.True(t, got.Valid())
+			})
+		}
+	}
+}
+
+// TestUserInfoAnswers holds what comes of each answer of GET /userinfo.
+func TestUserInfoAnswers(t *testing.T) {
+	second := Timestamp{time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	for _, tt := range []struct {
+		name   string
+		answer http.HandlerFunc
+		want   Auth0User // or
+		err    *Error
+	}{
+		{name: "sub alone", answer: reply(200, `{"sub":"auth0|1"}`, asJSON), want: Auth0User{Sub: "auth0|1"}},
+		{
+			name: "all there is",
+			answer: reply(200, `{"sub":"auth0|1","name":"Ada","email":"","email_verified":true,"updated_at":"2026-01-02T03:04:05Z","logins_count":3,
+				"identities":[{"provider":"p","isSocial":true,"expires_in":"60","access_token":"t"}],"blocked_for":["a"],
+				"user_metadata":{"global_id":"not-a-uuid","schema":`+theSchema+`,"open_AI":{"api_key":"k"},"allocation":{"project":"p","region":"r"},
+				"beta":{"from":{"value":"2026-01-02T03:04:05Z"}}}}`, asJSON),
+			want: Auth0User{
+				Sub: "auth0|1", Name: "Ada", EmailVerified: true, UpdatedAt: second, LoginsCount: 3, BlockedFor: []string{"a"},
+				Identities: []Auth0Identity{{Provider: "p", IsSocial: true, ExpiresIn: 60, AccessToken: "t"}},
+				UserMetadata: &Auth0UserMetadata{
+					GlobalID: "not-a-uuid", Schema: &EmbeddedModelSchema{Semantic: "MAJOR_0_MINOR_0_PATCH_1"},
+					OpenAI: &Auth0OpenAIUserMetadata{APIKey: "k"}, Allocation: &Auth0UserAllocationMetadata{Project: "p", Region: "r"},
+					Beta: &AnonymousTemporalRange{From: &GroupedTimestamp{Value: second}},
+				},
+			},
+		},
+		{name: "updated_at as a number", answer: reply(200, `{"sub":"s","updated_at":1767323045}`, asJSON), want: Auth0User{Sub: "s", UpdatedAt: second}},
+		{name: "an unknown enum value", answer: reply(200, `{"sub":"s","user_metadata":{"schema":{"migration":9,"semantic":"NEW"}}}`, asJSON), want: Auth0User{
+			Sub: "s", UserMetadata: &Auth0UserMetadata{Schema: &EmbeddedModelSchema{Migration: 9, Semantic: "NEW"}},
+		}},
+		{name: "JSON that is called text", answer: reply(200, ` {"sub":"s"}`, asText), want: Auth0User{Sub: "s"}},
+		{
+			name:   "refused by challenge and JSON",
+			answer: reply(401, `{"error":"invalid_token","error_description":"expired"}`, asJSON, `WWW-Authenticate: Bearer error="other"`),
+			err:    &Error{StatusCode: 401, Code: "invalid_token", Description: "expired"},
+		}, {
+			name:   "refused by challenge",
+			answer: reply(401, "Unauthorized", asText, `WWW-Authenticate: Bearer realm="error=x", error="invalid_token", error_description="say \"please\", `+theAccess+`"`),
+			err:    &Error{StatusCode: 401, Code: "invalid_token", Description: `say "please", [redacted]`},
+		}, {
+			name: "refused by two challenges",
+			answer: reply(401, "{}", asJSON, `WWW-Authenticate: Basic realm="r"`,
+				`WWW-Authenticate: Bearer error="invalid_token", error_uri="https://e"`, `WWW-Authenticate: Bearer error="second"`),
+			err: &Error{StatusCode: 401, Code: "invalid_token", URI: "https://e"},
+		}, {
+			name:   "refused by a challenge without quotes",
+			answer: reply(403, "", "WWW-Authenticate: Bearer error=insufficient_scope, scope=openid"),
+			err:    &Error{StatusCode: 403, Code: "insufficient_scope"},
+		},
+		{name: "refused as text", answer: reply(401, "Unauthorized", asText), err: &Error{StatusCode: 401}},
+		{name: "refused as an empty object", answer: reply(403, "{}", asJSON), err: &Error{StatusCode: 403}},
+		{name: "a failure", answer: reply(500, "<html>"+theAccess, asHTML), err: &Error{StatusCode: 500}},
+		{name: "too many", answer: reply(429, "", "Retry-After: 60"), err: &Error{StatusCode: 429, RetryAfter: time.Minute}},
+		{name: "an empty object", answer: reply(200, "{}", asJSON), err: &Error{StatusCode: 200}},
+		{name: "an empty object with room in it", answer: reply(200, "{\n}\n", asJSON), err: &Error{StatusCode: 200}},
+		{name: "null", answer: reply(200, "null", asJSON), err: &Error{StatusCode: 200}},
+		{name: "a list", answer: reply(200, "[]", asJSON), err: &Error{StatusCode: 200}},
+		{name: "nothing", answer: reply(200, "", asJSON), err: &Error{StatusCode: 200}},
+		{name: "no content", answer: reply(204, ""), err: &Error{StatusCode: 204}},
+		{name: "a page", answer: reply(200, "<html>", asHTML), err: &Error{StatusCode: 200}},
+		{name: "cut off", answer: reply(200, `{"sub":"s`, asJSON), err: &Error{StatusCode: 200}},
+		{name: "wrong types", answer: reply(200, `{"sub":{}}`, asJSON), err: &Error{StatusCode: 200}},
+		{name: "no UTF-8", answer: reply(200, "{\"sub\":\"\xff\"}", asJSON), err: &Error{StatusCode: 200}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWire(t, tt.answer)
+			got, err := newAuth(t, w.URL).UserInfo(t.Context(), &Token{AccessToken: theAccess})
+			require.Len(t, w.requests(), 1, "what was sent")
+			if tt.err != nil {
+				require.Nil(t, got)
+				tt.err.Op = "userinfo"
+				requireError(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			require.Equal(t, tt.want, got.Auth0User)
+		})
+	}
+}
+
+// TestUserClaims loses nothing of a profile, not even on its way through JSON.
+func TestUserClaims(t *testing.T) {
+	const profile = `{"sub":"s","name":"Ada","https://pieces.app/plan":{"tier":"pro"},"updated_at":1767323045}`
+	w := newWire(t, reply(200, profile, asJSON))
+	user, err := newAuth(t, w.URL).UserInfo(t.Context(), &Token{AccessToken: theAccess})
+	require.NoError(t, err)
+
+	stored, err := json.Marshal(user)
+	require.NoError(t, err)
+	require.JSONEq(t, profile, string(stored))
+	var again User
+	require.NoError(t, json.Unmarshal(stored, &again))
+	require.Equal(t, "Ada", again.Name)
+
+	for _, u := range []*User{user, &again} {
+		var claims struct {
+			Name string `json:"name"`
+			Plan struct {
+				Tier string `json:"tier"`
+			} `json:"https://pieces.app/plan"`
+		}
+		require.NoError(t, u.Claims(&claims))
+		require.Equal(t, "Ada", claims.Name)
+		require.Equal(t, "pro", claims.Plan.Tier)
+	}
+
+	var byHand struct{ Name string }
+	require.NoError(t, (&User{Auth0User: Auth0User{Name: "Grace"}}).Claims(&byHand))
+	require.Equal(t, "Grace", byHand.Name)
+	requireError(t, user.Claims(&[]string{}), &Error{Op: "userinfo"})
+	require.Error(t, json.Unmarshal([]byte(`{"sub":1}`), &again))
+}
+
+// TestLogoutAnswers holds what comes of each answer of GET /v2/logout.
+func TestLogoutAnswers(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		answer http.HandlerFunc
+		want   LogoutResult // or
+		err    *Error
+	}{
+		{name: "a page", answer: reply(200, "<html>Bye</html>", asHTML), want: LogoutResult{HTML: "<html>Bye</html>"}},
+		{name: "a redirect", answer: reply(302, "Found", "Location: https://example.com/bye"), want: LogoutResult{Location: "https://example.com/bye"}},
+		{name: "a redirect on the same server", answer: reply(303, "", "Location: /v2/bye?x=1"), want: LogoutResult{Location: "/v2/bye?x=1"}},
+		{name: "an address that is not registered", answer: reply(400, "<html>", asHTML), err: &Error{StatusCode: 400}},
+		{name: "an error as JSON", answer: reply(400, `{"error":"invalid_request","error_description":"returnTo"}`, asJSON), err: &Error{StatusCode: 400, Code: "invalid_request", Description: "returnTo"}},
+		{name: "a redirect to nowhere", answer: reply(302, ""), err: &Error{StatusCode: 302}},
+		{name: "a redirect that is no URL", answer: reply(302, "", "Location: http://[::1"), err: &Error{}},
+		{name: "a failure", answer: reply(500, "<html>", asHTML), err: &Error{StatusCode: 500}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWire(t, tt.answer)
+			got, err := newAuth(t, w.URL).Logout(t.Context(), "https://example.com/bye")
+			require.Len(t, w.requests(), 1, "what was sent")
+			if tt.err != nil {
+				require.Nil(t, got)
+				tt.err.Op = "logout"
+				requireError(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			if strings.HasPrefix(tt.want.Location, "/") {
+				tt.want.Location = w.URL + tt.want.Location
+			}
+			require.Equal(t, &tt.want, got)
+		})
+	}
+}
+
+func TestLogoutURL(t *testing.T) {
+	a := newAuth(t, "https://auth.example.com/base/")
+	require.Equal(t, "https://auth.example.com/base/v2/logout?client_id="+theClient, a.LogoutURL(""))
+	require.Equal(t, "https://auth.example.com/base/v2/logout?client_id="+theClient+sentReturn, sorted(a.LogoutURL("https://example.com/bye")))
+}
+
+// TestRedirectsAreRefused sends no secret on to where a redirect points.
+func TestRedirectsAreRefused(t *testing.T) {
+	for _, status := range []int{301, 302, 303, 307, 308} {
+		for op, call := range map[string]func(context.Context, *Authenticator) error{
+			"exchange": exchange, "refresh": refresh, "userinfo": userInfo,
+			"authorize": authorize, "logout": logout,
+		} {
+			t.Run(fmt.Sprint(op, " ", status), func(t *testing.T) {
+				elsewhere := newWire(t, reply(200, tokenBody, asJSON))
+				w := newWire(t, reply(status, "", "Location: "+elsewhere.URL+"/x"))
+				following := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return nil }}
+				for _, client := range []*http.Client{nil, following} {
+					err := call(t.Context(), newAuth(t, w.URL, func(c *Config) { c.HTTPClient = client }))
+					switch op {
+					case "authorize":
+						requireError(t, err, &Error{Op: op, StatusCode: status}, ErrBrowserRequired)
+					case "logout":
+						require.NoError(t, err)
+					default:
+						requireError(t, err, &Error{Op: op, StatusCode: status})
+					}
+				}
+				require.Len(t, w.requests(), 2)
+				require.Empty(t, elsewhere.requests())
+				following.CloseIdleConnections()
+			})
+		}
+	}
+}
+
+// TestCallersHTTPClient uses the caller's client and leaves it as it was.
+func TestCallersHTTPClient(t *testing.T) {
+	w := newWire(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/from" {
+			http.Redirect(w, r, "/to", http.StatusFound)
+			return
+		}
+		reply(200, `{"sub":"s"}`, asJSON)(w, r)
+	})
+	var sent int
+	client := &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		sent++
+		return w.Client().Transport.RoundTrip(r)
+	})}
+	require.NoError(t, userInfo(t.Context(), newAuth(t, w.URL, func(c *Config) { c.HTTPClient = client })))
+	require.Equal(t, 1, sent)
+	require.Nil(t, client.CheckRedirect)
+
+	resp, err := client.Get(w.URL + "/from")
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, "/to", resp.Request.URL.Path, "redirects are followed as ever")
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestTooLarge takes answers of 1 MiB and not of a byte more.
+func TestTooLarge(t *testing.T) {
+	body := func(size int) string {
+		const head, tail = `{"sub":"s","code":"c","state":"` + theState + `","access_token":"a","token_type":"Bearer","fill":"`, `"}`
+		return head + strings.Repeat("x", size-len(head)-len(tail)) + tail
+	}
+	chunked := func(size int) http.HandlerFunc {
+		return func(w http.ResponseWriter, _ *http.Request) {
+			_ = http.NewResponseController(w).Flush() // so that no Content-Length is sent
+			_, _ = io.WriteString(w, body(size))
+		}
+	}
+	api := func(ctx context.Context, a *Authenticator) error {
+		_, err := a.API().GetAuth0UserInfoWithResponse(ctx)
+		return err
+	}
+	for op, call := range map[string]func(context.Context, *Authenticator) error{
+		"authorize": authorize, "exchange": exchange, "userinfo": userInfo, "logout": logout, "api": api,
+	} {
+		t.Run(op, func(t *testing.T) {
+			fits := newWire(t, chunked(1<<20))
+			require.NoError(t, call(t.Context(), newAuth(t, fits.URL)))
+			for _, answer := range []http.HandlerFunc{reply(200, body(1<<20+1), asJSON), chunked(1<<20 + 1)} {
+				w := newWire(t, answer)
+				err := call(t.Context(), newAuth(t, w.URL))
+				if op == "exchange" {
+					requireError(t, err, &Error{Op: op, StatusCode: 200}, ErrTooLarge, ErrUnknownOutcome)
+				} else {
+					requireError(t, err, &Error{Op: op, StatusCode: 200}, ErrTooLarge)
+				}
+			}
+		})
+	}
+}
+
+// TestRetries holds what is sent again, and after how long. It stops the clock.
+func TestRetries(t *testing.T) {
+	const first, second = 250 * time.Millisecond, 500 * time.Millisecond
+	calls := map[string]func(context.Context, *Authenticator) error{
+		"authorize": authorize, "exchange": exchange, "refresh": refresh, "userinfo": userInfo, "logout": logout,
+	}
+	for _, tt := range []struct {
+		name   string
+		status int
+		header func() string
+		gets   []time.Duration // the waits of a GET
+		posts  []time.Duration // and of a POST
+		after  time.Duration   // RetryAfter of the error
+		slack  time.Duration   // of what is said in whole seconds of the clock
+	}{
+		{name: "429", status: 429, gets: []time.Duration{first, second}, posts: []time.Duration{first, second}},
+		{name: "503", status: 503, gets: []time.Duration{first, second}},
+		{name: "500", status: 500},
+		{name: "502", status: 502},
+		{name: "400", status: 400},
+		{
+			name: "seconds", status: 503, header: func() string { return "Retry-After: 7" },
+			gets: []time.Duration{7 * time.Second, 7 * time.Second}, after: 7 * time.Second,
+		}, {
+			name: "a date", status: 429, header: func() string { return "Retry-After: " + time.Now().Add(5*time.Second).UTC().Format(http.TimeFormat) },
+			gets: []time.Duration{5 * time.Second, 5 * time.Second}, posts: []time.Duration{5 * time.Second, 5 * time.Second}, after: 5 * time.Second, slack: time.Second,
+		}, {
+			name: "a moment", status: 429, header: func() string { return fmt.Sprint("x-ratelimit-reset: ", time.Now().Add(5*time.Second).Unix()) },
+			gets: []time.Duration{5 * time.Second, 5 * time.Second}, posts: []time.Duration{5 * time.Second, 5 * time.Second}, after: 5 * time.Second, slack: time.Second,
+		},
+		{name: "longer than bearable", status: 429, header: func() string { return "Retry-After: 11" }, after: 11 * time.Second},
+		{name: "years", status: 503, header: func() string { return "Retry-After: 999999999999999999" }, after: 24 * time.Hour},
+		{name: "beyond any number", status: 429, header: func() string { return "Retry-After: 99999999999999999999" }, after: 24 * time.Hour},
+		{name: "negative", status: 429, header: func() string { return "Retry-After: -5" }, gets: []time.Duration{first, second}, posts: []time.Duration{first, second}},
+		{name: "a date gone by", status: 503, header: func() string { return "Retry-After: Thu, 01 Jan 1970 00:00:00 GMT" }, gets: []time.Duration{first, second}},
+		{name: "garbage", status: 429, header: func() string { return "Retry-After: soon" }, gets: []time.Duration{first, second}, posts: []time.Duration{first, second}},
+	} {
+		for op, call := range calls {
+			t.Run(op+"/"+tt.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					var sent []time.Time
+					a := newAuth(t, LiveBaseURL, func(c *Config) {
+						c.HTTPClient = direct(func(w http.ResponseWriter, r *http.Request) {
+							sent = append(sent, time.Now())
+							if tt.header != nil {
+								reply(tt.status, "", tt.header())(w, r)
+								return
+							}
+							w.WriteHeader(tt.status)
+						})
+					})
+					err := call(t.Context(), a)
+					want := tt.gets
+					if op == "exchange" || op == "refresh" {
+						want = tt.posts
+					}
+					if tt.status >= 500 && (op == "exchange" || op == "refresh") {
+						requireError(t, err, &Error{Op: op, StatusCode: tt.status}, ErrUnknownOutcome)
+					} else {
+						requireError(t, err, &Error{Op: op, StatusCode: tt.status})
+					}
+					var e *Error
+					require.ErrorAs(t, err, &e)
+					require.InDelta(t, tt.after, e.RetryAfter, float64(tt.slack))
+					require.Len(t, sent, 1+len(want))
+					for i, wait := range want {
+						require.WithinRange(t, sent[i+1], sent[i].Add(wait-tt.slack), sent[i].Add(wait*5/4))
+					}
+				})
+			})
+		}
+	}
+
+	t.Run("cancelled meanwhile", func(t *testing.T) {
+		for op, call := range calls {
+			synctest.Test(t, func(t *testing.T) {
+				a := newAuth(t, LiveBaseURL, func(c *Config) { c.HTTPClient = direct(reply(429, "", "Retry-After: 5")) })
+				ctx, cancel := context.WithTimeoutCause(t.Context(), 6*time.Second, errNoResult)
+				defer cancel()
+				start := time.Now()
+				time.AfterFunc(time.Second, cancel)
+				err := call(ctx, a)
+				requireError(t, err, &Error{Op: op, StatusCode: 429}, context.Canceled)
+				require.Equal(t, time.Second, time.Since(start))
+			})
+		}
+	})
+	t.Run("no time left", func(t *testing.T) {
+		for op, call := range calls {
+			synctest.Test(t, func(t *testing.T) {
+				sent := 0
+				a := newAuth(t, LiveBaseURL, func(c *Config) {
+					c.HTTPClient = direct(func(w http.ResponseWriter, r *http.Request) { sent++; reply(429, "", "Retry-After: 5")(w, r) })
+				})
+				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+				defer cancel()
+				start := time.Now()
+				requireError(t, call(ctx, a), &Error{Op: op, StatusCode: 429, RetryAfter: 5 * time.Second})
+				require.Zero(t, time.Since(start), "who can't wait long enough is told at once")
+				require.Equal(t, 1, sent)
+			})
+		}
+	})
+}
+
+// TestErrorIs matches the fields that are set.
+func TestErrorIs(t *testing.T) {
+	err := &Error{Op: "exchange", StatusCode: 400, Code: "invalid_grant", Description: "d", URI: "u", RetryAfter: 1, Err: errNoResult}
+	for _, target := range []*Error{
+		{Op: "exchange"}, {StatusCode: 400}, {Code: "invalid_grant"}, {Description: "d"}, {URI: "u"}, {RetryAfter: 1}, err,
+	} {
+		require.ErrorIs(t, fmt.Errorf("wrapped: %w", err), target)
+	}
+	for _, target := range []*Error{
+		{}, {Op: "refresh"}, {StatusCode: 401}, {Code: "invalid_request"}, {Description: "x"}, {URI: "x"}, {RetryAfter: 2}, {Op: "exchange", StatusCode: 401},
+	} {
+		require.NotErrorIs(t, err, target)
+	}
+	require.ErrorIs(t, err, errNoResult)
+	require.Equal(t, "piecesauth: exchange: HTTP status 400: invalid_grant: d: the answer has neither code nor error", err.Error())
+	text := &Error{Op: "x"}
+	text.setOAuth("a\r\nb", strings.Repeat("ü", 200), "\x00u ", nil)
+	require.Equal(t, "a  b", text.Code)
+	require.Equal(t, strings.Repeat("ü", 150)+"…", text.Description)
+	require.Equal(t, "u", text.URI)
+}
+
+// TestRefusedUnsent names what is missing or wrong, and sends nothing.
+func TestRefusedUnsent(t *testing.T) {
+	exchangeOf := func(grant TokenizedPKCE) func(context.Context, *Authenticator) error {
+		return func(ctx context.Context, a *Authenticator) error { _, err := a.Exchange(ctx, grant); return err }
+	}
+	completeOf := func(attempt *Attempt) func(context.Context, *Authenticator) error {
+		return func(ctx context.Context, a *Authenticator) error {
+			_, err := a.Complete(ctx, attempt, url.Values{"state": {""}, "code": {theCode}})
+			return err
+		}
+	}
+	for _, tt := range []struct {
+		op, names string
+		config    func(*Config)
+		call      func(context.Context, *Authenticator) error
+	}{
+		{op: "authorize", names: "CodeChallenge", call: func(ctx context.Context, a *Authenticator) error {
+			_, err := a.Authorize(ctx, AuthorizeAuth0Params{})
+			return err
+		}},
+		{op: "authorize", names: "Audience", config: func(c *Config) { c.Audience = "" }, call: authorize},
+		{op: "authorize", names: "Scope", config: func(c *Config) { c.Scopes, c.RedirectURL = Scopes{}, "" }, call: authorize},
+		{op: "exchange", names: "Code", call: exchangeOf(TokenizedPKCE{})},
+		{op: "exchange", names: "CodeVerifier", call: exchangeOf(TokenizedPKCE{Code: theCode})},
+		{op: "exchange", names: "RedirectURI", config: func(c *Config) { c.RedirectURL = "" }, call: exchange},
+		{op: "exchange", names: "RefreshToken", call: exchangeOf(TokenizedPKCE{GrantType: GrantTypeRefreshToken, Code: theCode})},
+		{op: "exchange", names: "GrantType", call: exchangeOf(TokenizedPKCE{Code: theCode, RefreshToken: theRefresh})},
+		{op: "exchange", names: "GrantType", call: exchangeOf(TokenizedPKCE{GrantType: "password", Code: theCode})},
+		{op: "refresh", names: "RefreshToken", call: func(ctx context.Context, a *Authenticator) error { _, err := a.Refresh(ctx, nil); return err }},
+		{op: "refresh", names: "RefreshToken", call: func(ctx context.Context, a *Authenticator) error {
+			_, err := a.Refresh(ctx, &Token{AccessToken: theAccess})
+			return err
+		}},
+		{op: "refresh", names: "ID token", call: func(ctx context.Context, a *Authenticator) error {
+			_, err := a.Refresh(ctx, &Token{RefreshToken: theRefresh, IDToken: "x"})
+			return err
+		}},
+		{op: "userinfo", names: "AccessToken", call: func(ctx context.Context, a *Authenticator) error { _, err := a.UserInfo(ctx, nil); return err }},
+		{op: "userinfo", names: "AccessToken", call: func(ctx context.Context, a *Authenticator) error {
+			_, err := a.UserInfo(ctx, &Token{RefreshToken: theRefresh})
+			return err
+		}},
+		{op: "userinfo", names: "ID token", call: func(ctx context.Context, a *Authenticator) error {
+			_, err := a.UserInfo(ctx, &Token{AccessToken: theAccess, IDToken: "a.b.c"})
+			return err
+		}},
+		{op: "complete", names: "attempt", call: completeOf(nil)},
+		{op: "complete", names: "State", call: completeOf(&Attempt{Verifier: theVerifier, RedirectURL: theRedirect})},
+		{op: "complete", names: "Verifier", call: completeOf(&Attempt{State: theState, RedirectURL: theRedirect})},
+		{op: "complete", names: "RedirectURL", call: completeOf(&Attempt{State: theState, Verifier: theVerifier})},
+	} {
+		t.Run(tt.op+" "+tt.names, func(t *testing.T) {
+			w := newWire(t, reply(200, tokenBody, asJSON))
+			var change []func(*Config)
+			if tt.config != nil {
+				change = append(change, tt.config)
+			}
+			err := tt.call(t.Context(), newAuth(t, w.URL, change...))
+			requireError(t, err, &Error{Op: tt.op})
+			require.Contains(t, err.Error(), tt.names+" ")
+			require.Empty(t, w.requests())
+		})
+	}
+}
+
+// TestNew refuses what can't work, and names the field.
+func TestNew(t *testing.T) {
+	good := Config{ClientID: theClient, RedirectURL: theRedirect, Audience: theAudience}
+	for _, tt := range []struct {
+		names  string
+		change func(*Config)
+	}{
+		{"ClientID", func(c *Config) { c.ClientID = "" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "http://auth.example.com" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "http://localhost.example.com" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "http://10.0.0.1" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "auth.example.com" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "/auth" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "ftp://auth.example.com" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "https://" + theVerifier + ":" + theState + "@auth.example.com" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "https://auth.example.com?x=" + theState }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "https://auth.example.com#x" }},
+		{"BaseURL", func(c *Config) { c.BaseURL = "https://auth.example.com:" + theState }},
+		{"RedirectURL", func(c *Config) { c.RedirectURL = "/cb" }},
+		{"RedirectURL", func(c *Config) { c.RedirectURL = "http://example.com/cb" }},
+		{"RedirectURL", func(c *Config) { c.RedirectURL = "https://example.com/cb#" }},
+		{"RedirectURL", func(c *Config) { c.RedirectURL = "http://[::1" }},
+		{"Scopes", func(c *Config) { c.Scopes = Scopes{"openid", ""} }},
+		{"Scopes", func(c *Config) { c.Scopes = Scopes{"openid profile"} }},
+		{"Scope", func(c *Config) { c.Scopes = Scopes{} }},
+		{"ResponseMode", func(c *Config) { c.ResponseMode = "form" }},
+		{"RefreshBefore", func(c *Config) { c.RefreshBefore = -time.Second }},
+		{"Issuer", func(c *Config) { c.Issuer = "http://auth.example.com/" }},
+		{"Issuer", func(c *Config) { c.Issuer = "auth.example.com" }},
+		{"Issuer", func(c *Config) { c.Issuer = "https://auth.example.com/?x" + theState }},
+		{"IDTokenAlgorithms", func(c *Config) { c.IDTokenAlgorithms = []string{"RS256", "HS256"} }},
+		{"IDTokenAlgorithms", func(c *Config) { c.IDTokenAlgorithms = []string{"none"} }},
+		{"IDTokenAlgorithms", func(c *Config) { c.Issuer, c.IDTokenAlgorithms = "https://auth.example.com/", []string{} }},
+	} {
+		c := good
+		tt.change(&c)
+		t.Run(tt.names, func(t *testing.T) {
+			a, err := New(c)
+			require.Nil(t, a)
+			requireError(t, err, &Error{Op: "new"})
+			require.Contains(t, err.Error(), tt.names+" ")
+		})
+	}
+
+	for _, change := range []func(*Config){
+		func(*Config) {},
+		func(c *Config) { *c = Config{ClientID: theClient} },
+		func(c *Config) { c.BaseURL = "https://auth.example.com/base" },
+		func(c *Config) { c.BaseURL = "http://127.0.0.1:1000/" },
+		func(c *Config) { c.BaseURL = "http://[::1]:1000" },
+		func(c *Config) { c.RedirectURL = "https://app.example.com/cb?tenant=1" },
+		func(c *Config) { c.RedirectURL = "com.example.app:/cb" },
+		func(c *Config) { c.ResponseMode = ResponseModeWebMessage },
+		func(c *Config) {
+			c.Issuer, c.IDTokenAlgorithms = "https://auth.example.com/", []string{"ES256", "EdDSA", "PS512"}
+		},
+	} {
+		c := good
+		change(&c)
+		_, err := New(c)
+		require.NoError(t, err, "%+v", c)
+	}
+}
+
+// TestConfigIsCopied lets nobody change an authenticator from outside.
+func TestConfigIsCopied(t *testing.T) {
+	w := newWire(t, reply(200, tokenBody, asJSON))
+	scopes := Scopes{"openid", "email"}
+	a := newAuth(t, w.URL, func(c *Config) { c.Scopes = scopes })
+	scopes[0] = "changed"
+	for range 2 {
+		attempt, err := a.Begin(&BeginOptions{})
+		require.NoError(t, err)
+		require.Equal(t, "openid email", query(t, attempt.URL).Get("scope"))
+		token, err := a.Complete(t.Context(), attempt, url.Values{"state": {attempt.State}, "code": {theCode}})
+		require.NoError(t, err)
+		require.Equal(t, Scopes{"openid", "email"}, token.Scopes, "what was asked for, as the answer doesn't say")
+		token.Scopes[0] = "changed"
+	}
+}
+
+// TestAPI has the generated client set up as the authenticator is.
+func TestAPI(t *testing.T) {
+	elsewhere := newWire(t, reply(200, tokenBody, asJSON))
+	w := newWire(t, func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case "/oauth/token":
+			reply(307, "", "Location: "+elsewhere.URL)(w, r)
+		case "/userinfo":
+			reply(200, `{"sub":"s","email":""}`, asJSON)(w, r)
+		default:
+			reply(200, "bye", asHTML)(w, r)
+		}
+	})
+	api := newAuth(t, w.URL, func(c *Config) { c.ApplicationID = "my-app" }).API()
+
+	user, err := api.GetAuth0UserInfoWithResponse(t.Context(), func(_ context.Context, r *http.Request) error {
+		r.Header.Set("Authorization", "Bearer "+theAccess)
+		return nil
+	})
+	require.NoError(t, err)
+	require.Equal(t, &Auth0User{Sub: "s"}, user.JSON200)
+
+	token, err := api.ExchangeForAuth0TokenWithFormdataBodyWithResponse(t.Context(), TokenizedPKCE{
+		GrantType: GrantTypeRefreshToken, ClientID: theClient, RefreshToken: theRefresh,
+	})
+	require.NoError(t, err)
+	require.Equal(t, 307, token.StatusCode())
+
+	page, err := api.Auth0LogoutWithResponse(t.Context(), &Auth0LogoutParams{})
+	require.NoError(t, err)
+	require.Equal(t, "bye", string(page.Body))
+
+	require.Empty(t, elsewhere.requests())
+	require.Equal(t, []string{
+		request("GET /userinfo HTTP/1.1", "", []string{"Host: HOST", acceptGzip, userAgent, "Authorization: Bearer " + theAccess}),
+		strings.Replace(post("/oauth/token", sentRefresh, "X-Application-Id: my-app"), "Accept: application/json\n", "", 1),
+		request("GET /v2/logout HTTP/1.1", "", []string{"Host: HOST", acceptGzip, userAgent, "X-Application-Id: my-app"}),
+	}, w.requests())
+
+	w.Close()
+	_, err = api.AuthorizeAuth0WithResponse(t.Context(), &AuthorizeAuth0Params{State: ptr(theState)})
+	requireError(t, err, &Error{Op: "api"})
+}
+
+func TestScopes(t *testing.T) {
+	for text, want := range map[string]Scopes{
+		"":                       nil,
+		"openid":                 {"openid"},
+		" openid \temail\n":      {"openid", "email"},
+		"openid email read:a/b?": {"openid", "email", "read:a/b?"},
+	} {
+		var got Scopes
+		require.NoError(t, got.UnmarshalText([]byte(text)))
+		require.ElementsMatch(t, want, got)
+		require.Equal(t, strings.Join(strings.Fields(text), " "), got.String())
+		wire, err := json.Marshal(got)
+		require.NoError(t, err)
+		require.JSONEq(t, `"`+got.String()+`"`, string(wire))
+		require.NoError(t, json.Unmarshal(wire, &got))
+		require.ElementsMatch(t, want, got)
+	}
+	require.True(t, Scopes{"openid", "email"}.Contains("email"))
+	require.False(t, Scopes{"openid"}.Contains("open"))
+	require.False(t, Scopes(nil).Contains(""))
+}
+
+func TestSeconds(t *testing.T) {
+	for text, want := range map[string]Seconds{
+		"86400": 86400, "86400.0": 86400, `"86400"`: 86400, `"3600.0"`: 3600, "8.64e4": 86400, "0": 0, "-5": -5, "null": 0, `""`: 0,
+		"9223372036854775807": math.MaxInt64, "1e300": maxSeconds, "-1e300": -maxSeconds, "12.9": 12,
+	} {
+		got := Seconds(1)
+		require.NoError(t, json.Unmarshal([]byte(text), &got), text)
+		if text == "null" {
+			require.NoError(t, got.UnmarshalJSON([]byte(text))) // which package json spares it
+		}
+		require.Equal(t, want, got, text)
+	}
+	for _, text := range []string{`"soon"`, `{}`, `[]`, `true`, `"1h"`, `"NaN"`} {
+		var got Seconds
+		require.Error(t, json.Unmarshal([]byte(text), &got), text)
+	}
+	require.Equal(t, 90*time.Second, Seconds(90).Duration())
+	require.Equal(t, maxSeconds*time.Second, Seconds(math.MaxInt64).Duration())
+	require.Equal(t, -maxSeconds*time.Second, Seconds(math.MinInt64).Duration())
+}
+
+func TestTimestamp(t *testing.T) {
+	second := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		`"2026-01-02T03:04:05Z"`:      second,
+		`"2026-01-02T04:04:05+01:00"`: second,
+		`"2026-01-02T03:04:05.500Z"`:  second.Add(500 * time.Millisecond),
+		`"2026-01-02T03:04:05"`:       second,
+		`"2026-01-02 03:04:05"`:       second,
+		`"2026-01-02"`:                second.Truncate(24 * time.Hour),
+		`1767323045`:                  second,
+		`"1767323045"`:                second,
+		`1767323045.5`:                second.Add(500 * time.Millisecond),
+		`0`:                           time.Unix(0, 0),
+		`253402300799`:                time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+		`null`:                        {},
+		`""`:                          {},
+	} {
+		got := Timestamp{second}
+		require.NoError(t, got.UnmarshalJSON([]byte(text)), text)
+		require.True(t, want.Equal(got.Time), "%s: %s", text, got)
+		wire, err := json.Marshal(got)
+		require.NoError(t, err)
+		var again Timestamp
+		require.NoError(t, json.Unmarshal(wire, &again))
+		require.True(t, got.Equal(again.Time))
+	}
+	for _, text := range []string{`"yesterday"`, `{}`, `true`, `-1`, `253402300800`, `1e300`, `"NaN"`} {
+		var got Timestamp
+		require.Error(t, json.Unmarshal([]byte(text), &got), text)
+	}
+	out, err := json.Marshal(Auth0User{Sub: "s"})
+	require.NoError(t, err)
+	require.JSONEq(t, `{"sub":"s"}`, string(out), "no zero dates")
+}
+
+func query(t *testing.T, rawURL string) url.Values {
+	t.Helper()
+	u, err := url.Parse(rawURL)
+	require.NoError(t, err)
+	v, err := url.ParseQuery(u.RawQuery)
+	require.NoError(t, err)
+	return v
+}

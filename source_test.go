@@ -1,0 +1,927 @@
+package piecesauth
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// The tests of a TokenSource run in a bubble, where the clock is theirs and
+// nothing touches a network. bench is what they have in it: a token endpoint
+// that rotates its refresh tokens, a store, and the order of all that happens.
+type bench struct {
+	t      *testing.T
+	auth   *Authenticator
+	source *TokenSource
+	store  *fakeStore
+	MemoryStore
+
+	answer http.HandlerFunc // instead of the endpoint's own, once
+	delay  time.Duration    // before each answer
+
+	mu        sync.Mutex
+	log       []string
+	refreshes int
+	good      string // the refresh token that the endpoint takes
+}
+
+// newBench starts with a token in the store that lasts for an hour.
+func newBench(t *testing.T, change ...func(*Config)) *bench {
+	b := &bench{t: t, good: "r0"}
+	b.store = &fakeStore{bench: b}
+	b.auth = newAuth(t, LiveBaseURL, append(change, func(c *Config) { c.HTTPClient = direct(b.endpoint) })...)
+	b.source = b.auth.TokenSource(b.store)
+	b.put(&Token{AccessToken: "a0", TokenType: "Bearer", RefreshToken: "r0", Expiry: time.Now().Add(time.Hour)})
+	return b
+}
+
+// direct answers requests in the same process.
+func direct(answer http.HandlerFunc) *http.Client {
+	return &http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		rec := httptest.NewRecorder()
+		answer(rec, r)
+		if r.Body != nil {
+			_ = r.Body.Close()
+		}
+		if err := r.Context().Err(); err != nil {
+			return nil, err
+		}
+		resp := rec.Result()
+		resp.Request = r
+		return resp, nil
+	})}
+}
+
+func (b *bench) endpoint(w http.ResponseWriter, r *http.Request) {
+	sent := r.FormValue("refresh_token")
+	select {
+	case <-time.After(b.delay):
+	case <-r.Context().Done():
+		return
+	}
+	b.note("refresh " + sent)
+	b.mu.Lock()
+	b.refreshes++
+	n, answer, ok := b.refreshes, b.answer, sent == b.good
+	b.answer = nil
+	if answer == nil && ok {
+		b.good = fmt.Sprint("r", n)
+	}
+	b.mu.Unlock()
+	switch {
+	case answer != nil:
+		answer(w, r)
+	case !ok:
+		reply(400, `{"error":"invalid_grant"}`, asJSON)(w, r)
+	default:
+		reply(200, fmt.Sprintf(`{"access_token":"a%d","token_type":"Bearer","expires_in":3600,"refresh_token":"r%[1]d"}`, n), asJSON)(w, r)
+	}
+}
+
+// put stores the token behind everybody's back.
+func (b *bench) put(t *Token) {
+	require.NoError(b.t, b.MemoryStore.Update(context.Background(), func(context.Context, *Token) (*Token, error) { return t, nil }))
+}
+
+// stored gives the refresh token in the store, "" where there is none.
+func (b *bench) stored() string {
+	t, err := b.MemoryStore.Load(context.Background())
+	if err != nil {
+		return ""
+	}
+	return t.RefreshToken
+}
+
+func (b *bench) note(what string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.log = append(b.log, what)
+}
+
+// happened gives what was noted since it was last asked.
+func (b *bench) happened() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	log := b.log
+	b.log = nil
+	return log
+}
+
+// requireToken asks for a token and says which it has to be.
+func (b *bench) requireToken(want string) {
+	b.t.Helper()
+	token, err := b.source.Token(b.t.Context())
+	require.NoError(b.t, err)
+	require.Equal(b.t, want, token.AccessToken)
+	require.True(b.t, token.Valid())
+	b.note("handed out " + want)
+}
+
+// fakeStore notes what is asked of the bench's store, and fails to save when
+// told to.
+type fakeStore struct {
+	*bench
+
+	failures []error // of the next savings
+	twice    bool    // whether fn runs twice, as where a transaction is repeated
+}
+
+func (s *fakeStore) Load(ctx context.Context) (*Token, error) {
+	s.note("load")
+	return s.MemoryStore.Load(ctx)
+}
+
+func (s *fakeStore) Update(ctx context.Context, fn func(context.Context, *Token) (*Token, error)) error {
+	return s.MemoryStore.Update(ctx, func(ctx context.Context, stored *Token) (*Token, error) {
+		s.note("update")
+		if s.twice {
+			again := *stored
+			_, _ = fn(ctx, &again)
+		}
+		t, err := fn(ctx, stored)
+		switch {
+		case err != nil:
+			return nil, err
+		case len(s.failures) > 0:
+			err, s.failures = s.failures[0], s.failures[1:]
+			s.note("not saved")
+			return nil, err
+		case t == nil:
+			s.note("deleted")
+		default:
+			s.note("saved " + t.AccessToken)
+		}
+		return t, nil
+	})
+}
+
+var errDisk = errors.New("disk full")
+
+func TestTokenSourceHandsOutAValidToken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		for range 3 {
+			b.requireToken("a0")
+		}
+		require.Equal(t, []string{"load", "handed out a0", "handed out a0", "handed out a0"}, b.happened())
+	})
+}
+
+// TestTokenSourceWithoutStore keeps the token in memory.
+func TestTokenSourceWithoutStore(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.source = b.auth.TokenSource(nil)
+		_, err := b.source.Token(t.Context())
+		requireError(t, err, &Error{Op: "token"}, ErrNoToken, ErrSignInRequired)
+		require.NoError(t, b.source.Save(t.Context(), &Token{RefreshToken: "r0"}))
+		b.requireToken("a1")
+		require.Equal(t, "r0", b.stored(), "another store is left alone")
+	})
+}
+
+func TestTokenSourceWithoutExpiry(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.put(&Token{AccessToken: "for ever", RefreshToken: "r0"})
+		b.requireToken("for ever")
+		time.Sleep(50 * 365 * 24 * time.Hour)
+		b.requireToken("for ever")
+		require.Zero(t, b.refreshes)
+	})
+}
+
+// TestRefreshBefore refreshes at the moment configured, and not before it.
+func TestRefreshBefore(t *testing.T) {
+	for configured, want := range map[time.Duration]time.Duration{0: 30 * time.Second, 5 * time.Minute: 5 * time.Minute} {
+		t.Run(configured.String(), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t, func(c *Config) { c.RefreshBefore = configured })
+				b.requireToken("a0")
+				for _, next := range []string{"a1", "a2"} {
+					time.Sleep(time.Hour - want - 1)
+					b.requireToken("a" + fmt.Sprint(b.refreshes))
+					time.Sleep(1)
+					b.requireToken(next)
+				}
+				require.Equal(t, 2, b.refreshes)
+				require.Equal(t, "r2", b.stored())
+			})
+		})
+	}
+}
+
+// TestRotatedTokenIsSavedFirst holds the order in which things happen.
+func TestRotatedTokenIsSavedFirst(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		time.Sleep(time.Hour)
+		b.requireToken("a1")
+		b.requireToken("a1")
+		require.Equal(t, []string{"load", "update", "refresh r0", "saved a1", "handed out a1", "handed out a1"}, b.happened())
+	})
+}
+
+// TestOneRefreshForAll has ten thousand callers at the moment of expiry.
+func TestOneRefreshForAll(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.requireToken("a0")
+		time.Sleep(time.Hour)
+		b.delay = time.Second
+		var wg sync.WaitGroup
+		for range 10_000 {
+			wg.Go(func() {
+				token, err := b.source.Token(t.Context())
+				if assert.NoError(t, err) {
+					assert.Equal(t, "a1", token.AccessToken)
+				}
+			})
+		}
+		wg.Wait()
+		require.Equal(t, 1, b.refreshes)
+		require.Equal(t, []string{"load", "handed out a0", "load", "update", "refresh r0", "saved a1"}, b.happened())
+	})
+}
+
+// TestCallersGiveUp lets each go by its own context, and loses nothing.
+func TestCallersGiveUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.delay = 10 * time.Second
+		time.Sleep(time.Hour)
+		type outcome struct {
+			token *Token
+			err   error
+			after time.Duration
+		}
+		start := time.Now()
+		ask := func(ctx context.Context) chan outcome {
+			c := make(chan outcome, 1)
+			go func() {
+				token, err := b.source.Token(ctx)
+				c <- outcome{token, err, time.Since(start)}
+			}()
+			synctest.Wait()
+			return c
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		first := ask(ctx)
+		patient := ask(t.Context())
+		hasty, stop := context.WithTimeout(t.Context(), 2*time.Second)
+		defer stop()
+		third := ask(hasty)
+		time.Sleep(time.Second)
+		cancel()
+
+		got := <-first
+		requireError(t, got.err, &Error{Op: "token"}, context.Canceled)
+		require.Equal(t, time.Second, got.after)
+		got = <-third
+		requireError(t, got.err, &Error{Op: "token"}, context.DeadlineExceeded)
+		require.Equal(t, 2*time.Second, got.after)
+		got = <-patient
+		require.NoError(t, got.err)
+		require.Equal(t, "a1", got.token.AccessToken)
+
+		// All of them gone, what was spent is saved nonetheless.
+		time.Sleep(time.Hour)
+		ctx, cancel = context.WithCancel(t.Context())
+		only := ask(ctx)
+		cancel()
+		require.ErrorIs(t, (<-only).err, context.Canceled)
+		time.Sleep(b.delay)
+		synctest.Wait()
+		require.Equal(t, "r2", b.stored())
+		require.Equal(t, 2, b.refreshes)
+
+		// Who has given up before asking starts nothing, but takes what is there.
+		_, err := b.source.Token(ctx)
+		require.NoError(t, err)
+		time.Sleep(time.Hour)
+		_, err = b.source.Token(ctx)
+		requireError(t, err, &Error{Op: "token"}, context.Canceled)
+		synctest.Wait()
+		require.Equal(t, 2, b.refreshes)
+	})
+}
+
+// TestFlightEnds gives up on a server that never answers.
+func TestFlightEnds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.delay = 24 * time.Hour
+		time.Sleep(time.Hour)
+		start := time.Now()
+		_, err := b.source.Token(t.Context())
+		requireError(t, err, &Error{Op: "refresh"}, context.DeadlineExceeded, ErrUnknownOutcome)
+		require.Equal(t, callTimeout, time.Since(start))
+		b.delay = 0
+		b.requireToken("a1")
+	})
+}
+
+// TestFailureIsNotRemembered tries again for the next caller.
+func TestFailureIsNotRemembered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		time.Sleep(time.Hour)
+		b.answer = reply(500, "<html>", asHTML)
+		_, err := b.source.Token(t.Context())
+		requireError(t, err, &Error{Op: "refresh", StatusCode: 500}, ErrUnknownOutcome)
+		require.Equal(t, "r0", b.stored())
+		b.requireToken("a2")
+		require.Equal(t, 2, b.refreshes)
+	})
+}
+
+// TestSavingFails keeps a rotated token, and saves it first thing next time.
+func TestSavingFails(t *testing.T) {
+	failed := func(t *testing.T) *bench {
+		b := newBench(t)
+		b.requireToken("a0")
+		time.Sleep(time.Hour)
+		b.store.failures = []error{errDisk, errDisk}
+		for range 2 {
+			_, err := b.source.Token(t.Context())
+			requireError(t, err, &Error{Op: "token"}, errDisk)
+		}
+		require.Equal(t, []string{"load", "handed out a0", "load", "update", "refresh r0", "not saved", "update", "not saved"}, b.happened())
+		return b
+	}
+	t.Run("for a while", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := failed(t)
+			b.requireToken("a1")
+			b.requireToken("a1")
+			require.Equal(t, []string{"update", "saved a1", "load", "handed out a1", "handed out a1"}, b.happened())
+			require.Equal(t, "r1", b.stored())
+		})
+	})
+	t.Run("until the token has expired", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := failed(t)
+			time.Sleep(time.Hour)
+			b.requireToken("a2")
+			require.Equal(t, []string{"update", "saved a1", "load", "update", "refresh r1", "saved a2", "handed out a2"}, b.happened())
+		})
+	})
+	t.Run("while somebody else saves a newer one", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := failed(t)
+			b.put(&Token{AccessToken: "theirs", RefreshToken: "r9", Expiry: time.Now().Add(time.Hour)})
+			b.requireToken("theirs")
+			require.Equal(t, "r9", b.stored())
+			require.Equal(t, 1, b.refreshes)
+		})
+	})
+	t.Run("while somebody signs out", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := failed(t)
+			require.NoError(t, b.source.Forget(t.Context()))
+			_, err := b.source.Token(t.Context())
+			requireError(t, err, &Error{Op: "token"}, ErrNoToken, ErrSignInRequired)
+			require.Empty(t, b.stored())
+		})
+	})
+	t.Run("while somebody signs in", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := failed(t)
+			require.NoError(t, b.source.Save(t.Context(), &Token{AccessToken: "new", RefreshToken: "n0", Expiry: time.Now().Add(time.Minute)}))
+			b.requireToken("new")
+			b.good = "n0"
+			time.Sleep(time.Minute)
+			b.requireToken("a2")
+			require.Equal(t, "r2", b.stored())
+		})
+	})
+}
+
+// TestStoreRunsTwice redeems a refresh token once, however often the store
+// runs the function.
+func TestStoreRunsTwice(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.store.twice = true
+		time.Sleep(time.Hour)
+		b.requireToken("a1")
+		require.Equal(t, 1, b.refreshes)
+		require.Equal(t, "r1", b.stored())
+	})
+}
+
+// TestSomebodyElseRefreshed uses what another process got.
+func TestSomebodyElseRefreshed(t *testing.T) {
+	theirs := func() *Token {
+		return &Token{AccessToken: "theirs", RefreshToken: "r9", Expiry: time.Now().Add(time.Hour)}
+	}
+	t.Run("before", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			b.requireToken("a0")
+			time.Sleep(time.Hour)
+			b.put(theirs())
+			b.requireToken("theirs")
+			require.Zero(t, b.refreshes)
+		})
+	})
+	t.Run("while this one waited", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			time.Sleep(time.Hour)
+			locked, release := make(chan bool), make(chan bool)
+			go func() {
+				assert.NoError(t, b.MemoryStore.Update(t.Context(), func(context.Context, *Token) (*Token, error) {
+					close(locked)
+					<-release
+					return theirs(), nil
+				}))
+			}()
+			<-locked
+			go func() {
+				synctest.Wait() // until the source waits for its turn
+				close(release)
+			}()
+			b.requireToken("theirs")
+			require.Equal(t, []string{"load", "update", "saved theirs", "handed out theirs"}, b.happened())
+		})
+	})
+	t.Run("without the lock", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			time.Sleep(time.Hour)
+			b.answer = func(w http.ResponseWriter, r *http.Request) {
+				b.token.Store(theirs())
+				reply(400, `{"error":"invalid_grant"}`, asJSON)(w, r)
+			}
+			b.requireToken("theirs")
+			require.Equal(t, 1, b.refreshes)
+		})
+	})
+	t.Run("without the lock, and it has expired too", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			time.Sleep(time.Hour)
+			b.answer = func(w http.ResponseWriter, r *http.Request) {
+				b.token.Store(&Token{AccessToken: "theirs", RefreshToken: "r9", Expiry: time.Now()})
+				b.good = "r9"
+				reply(400, `{"error":"invalid_grant"}`, asJSON)(w, r)
+			}
+			b.requireToken("a2")
+			require.Equal(t, "r2", b.stored())
+		})
+	})
+}
+
+// TestTokenSourceWithoutToken says when the person has to sign in again.
+func TestTokenSourceWithoutToken(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		stored *Token
+		err    *Error
+		causes []error
+	}{
+		{name: "nothing stored", err: &Error{Op: "token"}, causes: []error{ErrSignInRequired, ErrNoToken}},
+		{name: "expired, with nothing to refresh it", stored: &Token{AccessToken: "a"}, err: &Error{Op: "token"}, causes: []error{ErrSignInRequired}},
+		{name: "a grant that is gone", stored: &Token{AccessToken: "a", RefreshToken: "gone"}, err: &Error{Op: "refresh", StatusCode: 400, Code: "invalid_grant"}, causes: []error{ErrSignInRequired}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				if tt.stored != nil {
+					tt.stored.Expiry = time.Now()
+				}
+				b.put(tt.stored)
+				for range 2 {
+					token, err := b.source.Token(t.Context())
+					require.Nil(t, token)
+					requireError(t, err, tt.err, tt.causes...)
+				}
+			})
+		})
+	}
+	t.Run("about to expire, with nothing to refresh it", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			b.put(&Token{AccessToken: "last", Expiry: time.Now().Add(2 * time.Second)})
+			time.Sleep(time.Second)
+			b.requireToken("last")
+			require.NoError(t, b.source.Save(t.Context(), &Token{RefreshToken: "r0"}))
+			b.requireToken("a1")
+		})
+	})
+}
+
+// TestStoreFails passes on what the store says.
+func TestStoreFails(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		s := b.auth.TokenSource(brokenStore{})
+		_, err := s.Token(t.Context())
+		requireError(t, err, &Error{Op: "token"}, errDisk)
+		requireError(t, s.Save(t.Context(), &Token{AccessToken: "a"}), &Error{Op: "token"}, errDisk)
+		requireError(t, s.Forget(t.Context()), &Error{Op: "token"}, errDisk)
+		for _, empty := range []*Token{nil, {}, {IDToken: "x"}} {
+			requireError(t, b.source.Save(t.Context(), empty), &Error{Op: "token"})
+		}
+		require.Equal(t, "r0", b.stored())
+	})
+}
+
+type brokenStore struct{}
+
+func (brokenStore) Load(context.Context) (*Token, error) { return nil, errDisk }
+
+func (brokenStore) Update(context.Context, func(context.Context, *Token) (*Token, error)) error {
+	return errDisk
+}
+
+// TestChangeDuringRefresh lets no refresh undo what a person did meanwhile.
+func TestChangeDuringRefresh(t *testing.T) {
+	during := func(t *testing.T, change func(*bench) error) *bench {
+		b := newBench(t)
+		b.delay = time.Second
+		time.Sleep(time.Hour)
+		done := make(chan error)
+		go func() {
+			_, err := b.source.Token(t.Context())
+			done <- err
+		}()
+		synctest.Wait()
+		require.NoError(t, change(b))
+		require.NoError(t, <-done)
+		require.Equal(t, 1, b.refreshes)
+		return b
+	}
+	t.Run("Save", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := during(t, func(b *bench) error {
+				return b.source.Save(t.Context(), &Token{AccessToken: "new", RefreshToken: "n0", Expiry: time.Now().Add(time.Hour)})
+			})
+			b.requireToken("new")
+			require.Equal(t, "n0", b.stored())
+		})
+	})
+	t.Run("Forget", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := during(t, func(b *bench) error { return b.source.Forget(t.Context()) })
+			_, err := b.source.Token(t.Context())
+			requireError(t, err, &Error{Op: "token"}, ErrNoToken, ErrSignInRequired)
+		})
+	})
+}
+
+func TestSaveAndForget(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		b.requireToken("a0")
+		saved := &Token{AccessToken: "new", RefreshToken: "n0", Expiry: time.Now().Add(time.Hour)}
+		require.NoError(t, b.source.Save(t.Context(), saved))
+		saved.AccessToken = "changed"
+		b.requireToken("new")
+		require.Equal(t, "n0", b.stored())
+		require.NoError(t, b.source.Forget(t.Context()))
+		_, err := b.source.Token(t.Context())
+		requireError(t, err, &Error{Op: "token"}, ErrNoToken, ErrSignInRequired)
+		require.Empty(t, b.stored())
+	})
+}
+
+// TestOAuth2 hands tokens to the rest of the ecosystem, but for the refresh
+// token.
+func TestOAuth2(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		source := b.source.OAuth2(ctx)
+		token, err := source.Token()
+		require.NoError(t, err)
+		require.Equal(t, "a0", token.AccessToken)
+		require.Equal(t, "Bearer", token.Type())
+		require.True(t, time.Now().Add(time.Hour).Equal(token.Expiry))
+		require.Empty(t, token.RefreshToken)
+		time.Sleep(time.Hour)
+		token, err = source.Token()
+		require.NoError(t, err)
+		require.Equal(t, "a1", token.AccessToken)
+		cancel()
+		time.Sleep(time.Hour)
+		_, err = source.Token()
+		requireError(t, err, &Error{Op: "token"}, context.Canceled)
+	})
+}
+
+// TestClient holds what the ready HTTP client sends, and what it repeats.
+func TestClient(t *testing.T) {
+	const body = "payload"
+	unseekable := struct{ io.Reader }{}
+	for _, tt := range []struct {
+		name    string
+		method  string
+		body    func() io.Reader
+		api     http.HandlerFunc // for the first request; those after it get 200
+		refresh http.HandlerFunc
+		sent    []string // authorization and body of each request
+		status  int      // or
+		causes  []error
+	}{
+		{
+			name: "a bearer", method: "GET", api: reply(200, ""),
+			sent: []string{"Bearer a0 "}, status: 200,
+		}, {
+			name: "401", method: "GET", api: reply(401, "expired"),
+			sent: []string{"Bearer a0 ", "Bearer a1 "}, status: 200,
+		}, {
+			name: "401, with a body", method: "POST", body: func() io.Reader { return strings.NewReader(body) }, api: reply(401, ""),
+			sent: []string{"Bearer a0 payload", "Bearer a1 payload"}, status: 200,
+		}, {
+			name: "401, with a body that can't be had again", method: "POST", api: reply(401, ""),
+			body: func() io.Reader { r := unseekable; r.Reader = strings.NewReader(body); return r },
+			sent: []string{"Bearer a0 payload"}, status: 401,
+		}, {
+			name: "403", method: "GET", api: reply(403, ""),
+			sent: []string{"Bearer a0 "}, status: 403,
+		}, {
+			name: "401, and a failing refresh", method: "GET", api: reply(401, "expired"), refresh: reply(500, ""),
+			sent: []string{"Bearer a0 "}, status: 401,
+		}, {
+			name: "401, and the grant is gone", method: "GET", api: reply(401, ""), refresh: reply(400, `{"error":"invalid_grant"}`),
+			sent: []string{"Bearer a0 "}, causes: []error{ErrSignInRequired},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.answer = tt.refresh
+				var sent []string
+				base := direct(func(w http.ResponseWriter, r *http.Request) {
+					var got []byte
+					if r.Body != nil {
+						got, _ = io.ReadAll(r.Body)
+					}
+					if sent = append(sent, r.Header.Get("Authorization")+" "+string(got)); len(sent) == 1 {
+						tt.api(w, r)
+					}
+				})
+				transport := fmt.Sprintf("%p", base.Transport)
+				var payload io.Reader
+				if tt.body != nil {
+					payload = tt.body()
+				}
+				req, err := http.NewRequestWithContext(t.Context(), tt.method, "https://api.example.com/x", payload)
+				require.NoError(t, err)
+				resp, err := b.source.Client(base).Do(req)
+				if tt.causes != nil {
+					for _, cause := range tt.causes {
+						require.ErrorIs(t, err, cause)
+					}
+				} else {
+					require.NoError(t, err)
+					text, err := io.ReadAll(resp.Body)
+					require.NoError(t, err)
+					require.NoError(t, resp.Body.Close())
+					require.Equal(t, tt.status, resp.StatusCode)
+					require.Equal(t, tt.name == "401, and a failing refresh", string(text) == "expired")
+				}
+				require.Equal(t, tt.sent, sent)
+				require.Empty(t, req.Header, "the caller's request is left alone")
+				require.Equal(t, transport, fmt.Sprintf("%p", base.Transport), "and so is the client")
+			})
+		})
+	}
+
+	t.Run("401 for ever", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			var sent int
+			client := b.source.Client(direct(func(w http.ResponseWriter, r *http.Request) { sent++; reply(401, "")(w, r) }))
+			resp, err := client.Get("https://api.example.com/")
+			require.NoError(t, err)
+			require.NoError(t, resp.Body.Close())
+			require.Equal(t, 401, resp.StatusCode)
+			require.Equal(t, 2, sent)
+			require.Equal(t, 1, b.refreshes)
+		})
+	})
+	t.Run("401 for many at once", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			b.delay = time.Second
+			client := b.source.Client(direct(func(w http.ResponseWriter, r *http.Request) {
+				if r.Header.Get("Authorization") == "Bearer a0" {
+					w.WriteHeader(401)
+				}
+			}))
+			var wg sync.WaitGroup
+			for range 50 {
+				wg.Go(func() {
+					resp, err := client.Get("https://api.example.com/")
+					if assert.NoError(t, err) {
+						assert.Equal(t, 200, resp.StatusCode)
+						assert.NoError(t, resp.Body.Close())
+					}
+				})
+			}
+			wg.Wait()
+			require.Equal(t, 1, b.refreshes)
+		})
+	})
+	t.Run("no token", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			b := newBench(t)
+			b.put(nil)
+			closed := &closeNoter{Reader: strings.NewReader(body)}
+			_, err := b.source.Client(direct(func(http.ResponseWriter, *http.Request) { t.Error("sent") })).
+				Post("https://api.example.com/", "text/plain", closed)
+			require.ErrorIs(t, err, ErrSignInRequired)
+			require.True(t, closed.closed)
+		})
+	})
+}
+
+type closeNoter struct {
+	io.Reader
+	closed bool
+}
+
+func (c *closeNoter) Close() error { c.closed = true; return nil }
+
+// TestClientKeepsTheToken sends it neither in the clear nor to anybody else.
+func TestClientKeepsTheToken(t *testing.T) {
+	for _, withRequest := range []bool{true, false} { // whether the transport says what its answers belong to
+		t.Run(fmt.Sprint("response with its request: ", withRequest), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				var sent []string
+				served := direct(func(w http.ResponseWriter, r *http.Request) {
+					sent = append(sent, strings.TrimSuffix(r.URL.String()+" "+r.Header.Get("Authorization"), " "))
+					if to := r.FormValue("to"); to != "" {
+						reply(307, "", "Location: "+to)(w, r)
+					}
+				})
+				client := b.source.Client(&http.Client{Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+					resp, err := served.Transport.RoundTrip(r)
+					if err == nil && !withRequest {
+						resp.Request = nil
+					}
+					return resp, err
+				})})
+				for _, tt := range []struct {
+					url  string
+					want []string // nil where nothing may be sent
+				}{
+					{"https://api.example.com/", []string{"https://api.example.com/ Bearer a0"}},
+					{"http://localhost:9/", []string{"http://localhost:9/ Bearer a0"}},
+					{"http://[::1]/", []string{"http://[::1]/ Bearer a0"}},
+					{"http://api.example.com/", nil},
+					{"https://api.example.com/?to=/other", []string{"https://api.example.com/?to=/other Bearer a0", "https://api.example.com/other Bearer a0"}},
+					{"https://api.example.com/?to=https://evil.example.com/", []string{"https://api.example.com/?to=https://evil.example.com/ Bearer a0", "https://evil.example.com/"}},
+					{"https://api.example.com/?to=https://api.example.com:8443/", []string{"https://api.example.com/?to=https://api.example.com:8443/ Bearer a0", "https://api.example.com:8443/"}},
+					{"https://api.example.com/?to=http://api.example.com/", []string{"https://api.example.com/?to=http://api.example.com/ Bearer a0", "http://api.example.com/"}},
+					{"https://api.example.com/?to=https://evil.example.com/?to=/again", []string{
+						"https://api.example.com/?to=https://evil.example.com/?to=/again Bearer a0", "https://evil.example.com/?to=/again", "https://evil.example.com/again",
+					}},
+				} {
+					sent = nil
+					resp, err := client.Get(tt.url)
+					if tt.want == nil {
+						var e *Error
+						require.ErrorAs(t, err, &e)
+						require.Contains(t, e.Error(), "https")
+						require.Empty(t, sent)
+						continue
+					}
+					require.NoError(t, err)
+					require.NoError(t, resp.Body.Close())
+					if !withRequest { // then nobody knows where a redirect came from
+						for i := range tt.want[1:] {
+							tt.want[i+1] = strings.TrimSuffix(tt.want[i+1], " Bearer a0")
+						}
+					}
+					require.Equal(t, tt.want, sent)
+				}
+			})
+		})
+	}
+}
+
+// TestClientOverANetwork does it with a server, and with no client to start from.
+func TestClientOverANetwork(t *testing.T) {
+	var got []string
+	var mu sync.Mutex
+	api := newWire(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		mu.Lock()
+		defer mu.Unlock()
+		if got = append(got, r.Header.Get("Authorization")+" "+string(b)); len(got) == 1 {
+			reply(401, "expired")(w, r)
+		}
+	})
+	auth := newWire(t, reply(200, tokenBody, asJSON))
+	source := newAuth(t, auth.URL).TokenSource(new(MemoryStore))
+	require.NoError(t, source.Save(t.Context(), &Token{AccessToken: "old", RefreshToken: theRefresh, Expiry: time.Now().Add(time.Hour)}))
+	resp, err := source.Client(nil).Post(api.URL, "text/plain", bytes.NewReader([]byte("payload")))
+	require.NoError(t, err)
+	require.NoError(t, resp.Body.Close())
+	require.Equal(t, 200, resp.StatusCode)
+	require.Equal(t, []string{"Bearer old payload", "Bearer " + theAccess + " payload"}, got)
+}
+
+// TestMemoryStore holds what any store has to.
+func TestMemoryStore(t *testing.T) {
+	t.Run("empty", func(t *testing.T) {
+		var m MemoryStore
+		_, err := m.Load(t.Context())
+		require.ErrorIs(t, err, ErrNoToken)
+		require.NoError(t, m.Update(t.Context(), func(_ context.Context, stored *Token) (*Token, error) {
+			require.Nil(t, stored)
+			return nil, nil
+		}))
+		_, err = m.Load(t.Context())
+		require.ErrorIs(t, err, ErrNoToken)
+	})
+	t.Run("copies", func(t *testing.T) {
+		var m MemoryStore
+		put := &Token{AccessToken: "a", Scopes: Scopes{"openid"}}
+		want := *put
+		want.Scopes = slices.Clone(put.Scopes)
+		require.NoError(t, m.Update(t.Context(), func(context.Context, *Token) (*Token, error) { return put, nil }))
+		put.AccessToken, put.Scopes[0] = "x", "x"
+		for range 2 {
+			got, err := m.Load(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, &want, got)
+			got.AccessToken, got.Scopes[0] = "x", "x"
+		}
+		require.ErrorIs(t, m.Update(t.Context(), func(_ context.Context, stored *Token) (*Token, error) {
+			require.Equal(t, &want, stored)
+			stored.AccessToken, stored.Scopes[0] = "x", "x"
+			return stored, errDisk
+		}), errDisk)
+		got, err := m.Load(t.Context())
+		require.NoError(t, err)
+		require.Equal(t, &want, got, "an error leaves it as it was")
+	})
+	t.Run("alone", func(t *testing.T) {
+		var m MemoryStore
+		var wg sync.WaitGroup
+		for range 100 {
+			wg.Go(func() {
+				assert.NoError(t, m.Update(t.Context(), func(_ context.Context, stored *Token) (*Token, error) {
+					if stored == nil {
+						stored = &Token{}
+					}
+					stored.AccessToken += "x"
+					return stored, nil
+				}))
+			})
+		}
+		wg.Wait()
+		got, err := m.Load(t.Context())
+		require.NoError(t, err)
+		require.Len(t, got.AccessToken, 100)
+	})
+	t.Run("waiting", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			var m MemoryStore
+			held, release := make(chan bool), make(chan bool)
+			go func() {
+				assert.NoError(t, m.Update(t.Context(), func(context.Context, *Token) (*Token, error) {
+					close(held)
+					<-release
+					return &Token{AccessToken: "first"}, nil
+				}))
+			}()
+			<-held
+			_, err := m.Load(t.Context())
+			require.ErrorIs(t, err, ErrNoToken, "which does not wait")
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			start := time.Now()
+			never := func(context.Context, *Token) (*Token, error) { t.Error("not alone"); return nil, nil }
+			require.ErrorIs(t, m.Update(ctx, never), context.DeadlineExceeded)
+			require.Equal(t, time.Minute, time.Since(start))
+			close(release)
+			synctest.Wait()
+			require.ErrorIs(t, m.Update(ctx, never), context.DeadlineExceeded)
+			_, err = m.Load(ctx)
+			require.ErrorIs(t, err, context.DeadlineExceeded)
+			got, err := m.Load(t.Context())
+			require.NoError(t, err)
+			require.Equal(t, "first", got.AccessToken)
+		})
+	})
+}
