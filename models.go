@@ -79,7 +79,8 @@ func (t *Timestamp) UnmarshalJSON(data []byte) error {
 	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", time.DateTime, time.DateOnly} {
 		if t.Time, err = time.Parse(layout, text); err == nil {
-			return nil
+			_, err = t.MarshalText() // not of every zone: +24:00 is read
+			return err
 		}
 	}
 	const year10000 = 253402300800 // the first second that cannot be written as a date-time
