@@ -1,6 +1,7 @@
 package piecesauth
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
@@ -248,7 +249,7 @@ func (a *Authenticator) Complete(ctx context.Context, attempt *Attempt, callback
 		Code:         code,
 		RedirectURI:  attempt.RedirectURL,
 		CodeVerifier: attempt.Verifier,
-	})
+	}, attempt.State, attempt.Nonce)
 	if err != nil {
 		return nil, err
 	}
@@ -326,7 +327,8 @@ func callbackOf(u *url.URL) (url.Values, error) {
 	if isResult(query) {
 		return query, nil
 	}
-	fragment, err := url.ParseQuery(u.EscapedFragment())
+	raw := cmp.Or(u.RawFragment, u.EscapedFragment()) // EscapedFragment alone takes "%2B" for "+" beside what it would escape
+	fragment, err := url.ParseQuery(raw)
 	if err != nil || !isResult(fragment) {
 		return nil, err
 	}

@@ -44,6 +44,7 @@ package piecesauth
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -251,18 +252,16 @@ func (a *Authenticator) API() *ClientWithResponses { return a.api }
 type apiClient struct{ a *Authenticator }
 
 func (c apiClient) Do(r *http.Request) (*http.Response, error) {
-	client := *c.a.client
-	if client.Timeout == 0 {
-		client.Timeout = callTimeout
-	}
-	resp, err := client.Do(r)
+	ctx, cancel := context.WithTimeout(r.Context(), callTimeout)
+	defer cancel()
+	resp, err := c.a.client.Do(r.WithContext(ctx))
 	if err != nil {
-		return nil, &Error{Op: "api", Err: transportCause(err)}
+		return nil, &Error{Op: "api", Err: transportCause(cmp.Or(ctx.Err(), err))}
 	}
 	b, err := readBody(resp)
 	_ = resp.Body.Close()
 	if err != nil {
-		return nil, &Error{Op: "api", StatusCode: resp.StatusCode, Err: transportCause(err)}
+		return nil, &Error{Op: "api", StatusCode: resp.StatusCode, Err: transportCause(cmp.Or(ctx.Err(), err))}
 	}
 	resp.Body = io.NopCloser(bytes.NewReader(b))
 	return resp, nil
@@ -349,7 +348,8 @@ func (a *Authenticator) Exchange(ctx context.Context, grant TokenizedPKCE) (*Tok
 	return a.exchange(ctx, "exchange", grant)
 }
 
-func (a *Authenticator) exchange(ctx context.Context, op string, grant TokenizedPKCE) (*Token, error) {
+// exchange redacts further secrets that the server may know from before.
+func (a *Authenticator) exchange(ctx context.Context, op string, grant TokenizedPKCE, secrets ...string) (*Token, error) {
 	fill(&grant.ClientID, a.config.ClientID)
 	fill(&grant.RedirectURI, a.config.RedirectURL)
 	if grant.GrantType == "" {
@@ -395,7 +395,7 @@ func (a *Authenticator) exchange(ctx context.Context, op string, grant Tokenized
 			}
 		}
 	}
-	e := ans.refusal(op, grant.Code, grant.CodeVerifier, grant.RefreshToken)
+	e := ans.refusal(op, append(secrets, grant.Code, grant.CodeVerifier, grant.RefreshToken)...)
 	if e.Code == "" && cause != nil {
 		e.Err = cause
 	}
@@ -422,7 +422,7 @@ func (a *Authenticator) UserInfo(ctx context.Context, token *Token) (*User, erro
 		return nil, err
 	}
 	if ans.status != http.StatusOK {
-		return nil, ans.refusal(op, token.AccessToken)
+		return nil, ans.refusal(op, token.AccessToken, token.RefreshToken, token.IDToken)
 	}
 	user := new(User)
 	err = decode(ans.body, &user.Auth0User)
@@ -434,7 +434,7 @@ func (a *Authenticator) UserInfo(ctx context.Context, token *Token) (*User, erro
 	}
 	var w struct{ Error any }
 	if user.Sub+user.UserID == "" && json.Unmarshal(ans.body, &w) == nil && w.Error != nil {
-		return nil, ans.refusal(op, token.AccessToken) // for all its status
+		return nil, ans.refusal(op, token.AccessToken, token.RefreshToken, token.IDToken) // for all its status
 	}
 	if sub != "" && user.Sub != sub {
 		return nil, &Error{Op: op, StatusCode: ans.status, Err: errors.New("sub is missing or not the ID token's")}

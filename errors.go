@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"os"
 	"strconv"
 	"strings"
 	"syscall"
@@ -60,7 +61,7 @@ var (
 //	errors.Is(err, context.DeadlineExceeded)
 type Error struct {
 	// Op is the operation: new, begin, authorize, exchange, complete, refresh,
-	// userinfo, logout, verify, discovery, jwks, callback or token.
+	// userinfo, logout, verify, discovery, jwks, callback, token or api.
 	Op string
 	// StatusCode is the answer's HTTP status, 0 where there was no answer.
 	StatusCode int
@@ -145,8 +146,9 @@ func (e *Error) setOAuth(code, description, uri string, secrets []string) {
 	tidy := func(s string) string {
 		for _, secret := range secrets {
 			if secret != "" {
-				s = strings.ReplaceAll(s, secret, "[redacted]")
-				s = strings.ReplaceAll(s, url.QueryEscape(secret), "[redacted]")
+				for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
+					s = strings.ReplaceAll(s, form, "[redacted]")
+				}
 			}
 		}
 		s = strings.Map(func(r rune) rune {
@@ -186,7 +188,7 @@ func transportCause(err error) error {
 		host x509.HostnameError
 		with *url.Error
 	)
-	if errors.As(err, &with) {
+	for errors.As(err, &with) {
 		err = with.Err // without the URL
 	}
 	switch {
@@ -218,11 +220,11 @@ func transportCause(err error) error {
 	return &opaque{fmt.Sprintf("the HTTP exchange failed (%T)", err), err}
 }
 
-// clean reports whether err is of the operating system or of TLS.
+// clean reports whether err is of the operating system, and nothing else.
 func clean(err error) bool {
-	var (
-		sys   syscall.Errno
-		alert tls.AlertError
-	)
-	return errors.As(err, &sys) || errors.As(err, &alert)
+	switch err.(type) { //nolint:errorlint // wrapped, it may come with any text
+	case syscall.Errno, *os.SyscallError:
+		return true
+	}
+	return false
 }

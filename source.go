@@ -53,7 +53,8 @@ func (a *Authenticator) Refresh(ctx context.Context, previous *Token) (*Token, e
 	if err := a.loadKeys(ctx); err != nil {
 		return nil, err // before the refresh token is spent
 	}
-	token, err := a.exchange(ctx, op, TokenizedPKCE{GrantType: GrantTypeRefreshToken, RefreshToken: previous.RefreshToken})
+	token, err := a.exchange(ctx, op, TokenizedPKCE{GrantType: GrantTypeRefreshToken, RefreshToken: previous.RefreshToken},
+		previous.AccessToken, previous.IDToken)
 	if err != nil {
 		return nil, err
 	}

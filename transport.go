@@ -307,5 +307,5 @@ func jsonCause(err error) error {
 	case errors.As(err, &syntax):
 		return errors.New("the JSON is malformed")
 	}
-	return err
+	return &opaque{"the JSON has a value that cannot be read", err}
 }
