@@ -143,9 +143,10 @@ func (e *Error) Is(target error) bool {
 // setOAuth fills in what the server says, tidied: one line, of bearable
 // length, without the secrets that it was sent.
 func (e *Error) setOAuth(code, description, uri string, secrets []string) {
-	tidy := func(s string) string {
+	// A secret of a few characters, as in a test, may well be part of a word.
+	tidy := func(s string, least int) string {
 		for _, secret := range secrets {
-			if secret != "" {
+			if len(secret) >= least {
 				for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
 					s = strings.ReplaceAll(s, form, "[redacted]")
 				}
@@ -163,7 +164,7 @@ func (e *Error) setOAuth(code, description, uri string, secrets []string) {
 		}
 		return strings.TrimSpace(s)
 	}
-	e.Code, e.Description, e.URI = tidy(code), tidy(description), tidy(uri)
+	e.Code, e.Description, e.URI = tidy(code, 8), tidy(description, 4), tidy(uri, 4)
 }
 
 // opaque stands for a cause whose text may repeat what was sent or received.

@@ -58,7 +58,7 @@ func (s *Seconds) UnmarshalJSON(data []byte) error {
 	}
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsNaN(f) {
-		return errors.New("not a number of seconds")
+		return errSeconds
 	}
 	*s = Seconds(max(-maxSeconds, min(f, maxSeconds)))
 	return nil
@@ -79,19 +79,27 @@ func (t *Timestamp) UnmarshalJSON(data []byte) error {
 	}
 	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", time.DateTime, time.DateOnly} {
 		if t.Time, err = time.Parse(layout, text); err == nil {
-			_, err = t.MarshalText() // not of every zone: +24:00 is read
-			return err
+			if _, err := t.MarshalText(); err != nil { // as of the zone +24:00, which is read
+				return errTimestamp
+			}
+			return nil
 		}
 	}
 	const year10000 = 253402300800 // the first second that cannot be written as a date-time
 	f, err := strconv.ParseFloat(text, 64)
 	if err != nil || !(f >= 0 && f < year10000) {
-		return errors.New("neither a date-time nor a number of seconds")
+		return errTimestamp
 	}
 	whole, part := math.Modf(f)
 	t.Time = time.Unix(int64(whole), int64(part*1e9)).UTC()
 	return nil
 }
+
+var (
+	errSeconds   = errors.New("the JSON has a lifetime that is not a number of seconds")
+	errTimestamp = errors.New("the JSON has a moment that is neither a date-time nor a number of seconds")
+	errScalar    = errors.New("the JSON has neither a string nor a number where one has to be")
+)
 
 // scalar gives the text of a JSON number or string, "" for null.
 func scalar(data []byte) (string, error) {
@@ -105,7 +113,7 @@ func scalar(data []byte) (string, error) {
 	case len(data) > 0 && (data[0] == '-' || '0' <= data[0] && data[0] <= '9'):
 		return string(data), nil
 	}
-	return "", errors.New("neither a string nor a number")
+	return "", errScalar
 }
 
 // What holds a secret is never printed: Format answers every verb of package

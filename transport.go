@@ -307,5 +307,10 @@ func jsonCause(err error) error {
 	case errors.As(err, &syntax):
 		return errors.New("the JSON is malformed")
 	}
+	for _, ours := range []error{errSeconds, errTimestamp, errScalar} {
+		if errors.Is(err, ours) {
+			return ours
+		}
+	}
 	return &opaque{"the JSON has a value that cannot be read", err}
 }

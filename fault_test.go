@@ -1,0 +1,1259 @@
+package piecesauth
+
+import (
+	"bufio"
+	"bytes"
+	"cmp"
+	"compress/gzip"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// The tests of this file show what comes of each operation when the server, or
+// the way to it, misbehaves: a row is a fault, a cell what one operation makes
+// of it. The server is a raw listener that says exactly what the row wants, over
+// TCP or TLS. Where a row has to wait for minutes, it is played over in-memory
+// connections on virtual time.
+
+// Every secret that the operations of these tests carry contains this.
+const faultMark = "s3cr3t"
+
+const (
+	faultState    = faultMark + "-state"
+	faultNonce    = faultMark + "-nonce"
+	faultCode     = faultMark + "-code"
+	faultVerifier = faultMark + "-verifier-of-at-least-43-characters-0123456789"
+	faultAccess   = faultMark + "-access"
+	faultRefresh  = faultMark + "-refresh"
+	faultRedirect = "http://127.0.0.1:3000/cb"
+)
+
+// operation is a column of the table.
+type operation struct {
+	name, op, method, path string
+	mediaType, good, bent  string // of an answer: its type, a right body, and one whose values have wrong types
+	call                   func(context.Context, *Authenticator) (any, error)
+	right                  func(*testing.T, any) // what good gives
+}
+
+var goodToken = fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","expires_in":3600,"refresh_token":"new-%s"}`, faultAccess, faultRefresh)
+
+func rightToken(t *testing.T, v any) {
+	token := v.(*Token) //nolint:forcetypeassert // the operation's own
+	assert.Equal(t, faultAccess, token.AccessToken)
+	assert.Equal(t, "new-"+faultRefresh, token.RefreshToken)
+	assert.False(t, token.Expiry.IsZero())
+}
+
+var operations = []operation{
+	{
+		name: "Authorize", op: "authorize", method: "GET", path: "/authorize",
+		mediaType: formType, good: "code=" + faultCode + "&state=" + faultState, bent: `{"code":17,"state":[]}`,
+		call: func(ctx context.Context, a *Authenticator) (any, error) {
+			state, nonce := faultState, faultNonce
+			return a.Authorize(ctx, AuthorizeAuth0Params{CodeChallenge: "c", State: &state, Nonce: &nonce})
+		},
+		right: func(t *testing.T, v any) {
+			assert.Equal(t, &ResultedPKCE{Code: faultCode, State: faultState}, v)
+		},
+	},
+	{
+		name: "Exchange", op: "exchange", method: "POST", path: "/oauth/token",
+		mediaType: jsonType, good: goodToken, bent: `{"access_token":{},"token_type":1,"expires_in":[]}`,
+		call: func(ctx context.Context, a *Authenticator) (any, error) {
+			return a.Exchange(ctx, TokenizedPKCE{Code: faultCode, CodeVerifier: faultVerifier})
+		},
+		right: rightToken,
+	},
+	{
+		name: "Refresh", op: "refresh", method: "POST", path: "/oauth/token",
+		mediaType: jsonType, good: goodToken, bent: `{"access_token":"a","token_type":"Bearer","refresh_token":1}`,
+		call: func(ctx context.Context, a *Authenticator) (any, error) {
+			return a.Refresh(ctx, &Token{RefreshToken: faultRefresh})
+		},
+		right: rightToken,
+	},
+	{
+		name: "Complete", op: "complete", method: "POST", path: "/oauth/token",
+		mediaType: jsonType, good: goodToken, bent: `{"access_token":"a","token_type":"Bearer","expires_in":{}}`,
+		call: func(ctx context.Context, a *Authenticator) (any, error) {
+			attempt := &Attempt{State: faultState, Nonce: faultNonce, Verifier: faultVerifier, RedirectURL: faultRedirect}
+			return a.Complete(ctx, attempt, url.Values{"state": {faultState}, "code": {faultCode}})
+		},
+		right: rightToken,
+	},
+	{
+		name: "UserInfo", op: "userinfo", method: "GET", path: "/userinfo",
+		mediaType: jsonType, good: `{"sub":"auth0|1","name":"Ada"}`, bent: `{"sub":1,"identities":{}}`,
+		call: func(ctx context.Context, a *Authenticator) (any, error) {
+			return a.UserInfo(ctx, &Token{AccessToken: faultAccess})
+		},
+		right: func(t *testing.T, v any) {
+			assert.Equal(t, "Ada", v.(*User).Name)
+		},
+	},
+	{
+		name: "Logout", op: "logout", method: "GET", path: "/v2/logout",
+		mediaType: "text/html", good: "<p>Signed out", bent: `{"html":1}`,
+		call: func(ctx context.Context, a *Authenticator) (any, error) {
+			return a.Logout(ctx, "https://app.example/bye")
+		},
+		right: func(t *testing.T, v any) {
+			assert.NotNil(t, v.(*LogoutResult))
+		},
+	},
+	// What an issuer is asked, before a code is spent.
+	{
+		name: "Discovery", op: "discovery", method: "GET", path: "/.well-known/openid-configuration",
+		mediaType: jsonType, good: `{"issuer":"ISSUER","jwks_uri":"ISSUER/keys"}`, bent: `{"issuer":1}`,
+		call: func(ctx context.Context, a *Authenticator) (any, error) {
+			m, err := a.metadata(ctx)
+			if err != nil {
+				return nil, err
+			}
+			return m, nil
+		},
+		right: func(t *testing.T, v any) {
+			assert.True(t, strings.HasSuffix(v.(*metadata).KeysURL, "/keys"))
+		},
+	},
+	{
+		name: "JWKS", op: "jwks", method: "GET", path: "/keys",
+		mediaType: jsonType, bent: `{"keys":{}}`,
+		good: `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`,
+		call: func(ctx context.Context, a *Authenticator) (any, error) {
+			a.issuer.metadata.Store(&metadata{Issuer: a.config.Issuer, KeysURL: a.config.Issuer + "/keys"})
+			if err := a.fetchKeys(ctx); err != nil {
+				return nil, err
+			}
+			return *a.issuer.keys.Load(), nil
+		},
+		right: func(t *testing.T, v any) { assert.Len(t, v, 1) },
+	},
+}
+
+// outcome is what a cell has to end in: the right value, or an *Error that is so.
+type outcome struct {
+	right    bool
+	status   int
+	code     string
+	is       error            // a cause, by errors.Is
+	as       func(error) bool // a cause, by its type
+	after    time.Duration    // RetryAfter
+	unknown  bool             // of a POST: it may have been acted on
+	either   bool             // unknown and status are as the race goes
+	wait     [2]time.Duration // on virtual time: how long it takes, from and to
+	requests int              // that reach the server; 0 is one, none and several are below
+}
+
+const none = -1
+
+// fault is a row of the table.
+type fault struct {
+	name   string
+	play   func(*faultConn)           // answers a request that was read; nil says nothing
+	greet  func(*faultConn) bool      // instead of reading a request, where it gives false
+	tls    *tls.Config                // of the server, which then speaks TLS
+	client func(*http.Transport)      // how this client differs
+	url    func(server string) string // in place of the server's
+	before func(context.CancelFunc)   // the call
+	limit  time.Duration              // of the context; the default is a guard that no row reaches
+	twice  bool                       // the call is made twice, and the first has to succeed
+	cause  error                      // of the context, where the caller cancels with one
+	want   outcome
+	except map[string]outcome // by operation, or by method
+}
+
+func (f *fault) outcome(op *operation) outcome {
+	if o, ok := f.except[op.name]; ok {
+		return o
+	}
+	if o, ok := f.except[op.method]; ok {
+		return o
+	}
+	return f.want
+}
+
+// faultConn is one connection with the client, and its latest request.
+type faultConn struct {
+	net.Conn
+	op     *operation
+	server string
+	nth    int // of the requests to the server, from 1
+	cancel context.CancelFunc
+}
+
+func (x *faultConn) say(text string) bool { return x.write([]byte(text)) }
+
+func (x *faultConn) write(b []byte) bool {
+	_, err := x.Write(b)
+	return err == nil // else the client is gone
+}
+
+func (x *faultConn) good(header string) bool {
+	return x.say(rawAnswer(200, header+"Content-Type: "+x.op.mediaType+"\r\n", x.goodBody()))
+}
+
+func (x *faultConn) goodBody() string { return strings.ReplaceAll(x.op.good, "ISSUER", x.server) }
+
+// drip says the text a byte at a time, and never the end of it.
+func (x *faultConn) drip(text string) {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for i := 0; x.say(text[i : i+1]); i = (i + 1) % len(text) {
+		<-tick.C
+	}
+}
+
+// reset ends the connection with RST rather than FIN.
+func (x *faultConn) reset() {
+	c := x.Conn
+	if t, ok := c.(*tls.Conn); ok {
+		c = t.NetConn()
+	}
+	_ = c.(*net.TCPConn).SetLinger(0)
+	_ = c.Close()
+}
+
+func rawAnswer(status int, header, body string) string {
+	return fmt.Sprintf("HTTP/1.1 %d %s\r\n%sContent-Length: %d\r\n\r\n%s", status, http.StatusText(status), header, len(body), body)
+}
+
+func answers(status int, header, body string) func(*faultConn) {
+	return func(x *faultConn) { x.say(rawAnswer(status, header, body)) }
+}
+
+// answersAs gives the body the media type that the operation's answer has.
+func answersAs(status int, body string) func(*faultConn) {
+	return func(x *faultConn) { x.say(rawAnswer(status, "Content-Type: "+x.op.mediaType+"\r\n", body)) }
+}
+
+// says sends the bytes as they are, and ends the connection.
+func says(text string) func(*faultConn) {
+	return func(x *faultConn) {
+		x.say(text)
+		_ = x.Close()
+	}
+}
+
+// faultServer plays a row to whoever connects.
+type faultServer struct {
+	t        *testing.T
+	f        *fault
+	op       *operation // that is asked for; nil is any
+	url      string
+	cancel   context.CancelFunc
+	guard    time.Duration
+	requests atomic.Int32
+	wg       sync.WaitGroup
+}
+
+func (s *faultServer) serve(conn net.Conn) {
+	s.wg.Add(1)
+	go func() {
+		defer s.wg.Done()
+		defer func() { _ = conn.Close() }()
+		// The client has to end every connection, or the server's end of it is
+		// still reading when the guard comes.
+		_ = conn.SetDeadline(time.Now().Add(s.guard))
+		x := &faultConn{Conn: conn, op: s.op, server: s.url, cancel: s.cancel}
+		if s.f.greet != nil && !s.f.greet(x) {
+			return
+		}
+		if s.f.tls != nil {
+			x.Conn = tls.Server(conn, s.f.tls)
+		}
+		for r := bufio.NewReader(x); ; {
+			req, err := http.ReadRequest(r)
+			if err == nil {
+				_, err = io.Copy(io.Discard, req.Body)
+			}
+			if err != nil {
+				if errors.Is(err, os.ErrDeadlineExceeded) {
+					s.t.Error("a connection was left open")
+				}
+				return
+			}
+			if s.op == nil || assert.Equal(s.t, s.op.method+" "+s.op.path, req.Method+" "+req.URL.Path) {
+				x.nth = int(s.requests.Add(1))
+				if s.f.play != nil {
+					s.f.play(x)
+				}
+			}
+		}
+	}()
+}
+
+// run is one cell.
+func (f *fault) run(t *testing.T, op *operation, virtual bool) {
+	ctx, stop := context.WithTimeout(t.Context(), cmp.Or(f.limit, time.Minute))
+	defer stop()
+	ctx, cancelWith := context.WithCancelCause(ctx)
+	cancel := func() { cancelWith(f.cause) }
+	s := &faultServer{t: t, f: f, op: op, cancel: cancel, guard: 20 * time.Second}
+	transport := &http.Transport{MaxResponseHeaderBytes: 64 << 10}
+	closeListener := func() {}
+	if virtual {
+		s.url, s.guard = "http://127.0.0.1", time.Hour
+		transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			s.serve(theirs)
+			return ours, nil
+		}
+	} else {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+		require.NoError(t, err)
+		s.url = "http://" + l.Addr().String()
+		if f.tls != nil {
+			s.url = "https://" + l.Addr().String()
+			transport.TLSClientConfig = &tls.Config{RootCAs: certs().pool, MinVersion: tls.VersionTLS12}
+		}
+		if f.url != nil {
+			s.url = f.url(s.url)
+		}
+		accepting := make(chan struct{})
+		go func() {
+			defer close(accepting)
+			for {
+				conn, err := l.Accept()
+				if err != nil {
+					return
+				}
+				s.serve(conn)
+			}
+		}()
+		closeListener = func() {
+			_ = l.Close()
+			<-accepting
+		}
+	}
+	switch {
+	case f.client != nil:
+		f.client(transport)
+	case !virtual:
+		transport.DialContext = func(ctx context.Context, network, address string) (net.Conn, error) {
+			if !assert.Equal(t, s.url, s.url[:strings.LastIndex(s.url, "/")+1]+address, "somebody else was to be asked") {
+				return nil, syscall.ENETUNREACH
+			}
+			return (&net.Dialer{}).DialContext(ctx, network, address)
+		}
+	}
+	a, err := New(Config{
+		BaseURL: s.url, ClientID: "client", RedirectURL: faultRedirect, Audience: "audience",
+		HTTPClient: &http.Client{Transport: transport},
+	})
+	require.NoError(t, err)
+	a.config.Issuer = s.url // for those who ask it; the others are to check no ID token
+	if op.name != "Discovery" && op.name != "JWKS" {
+		a.config.Issuer = ""
+	}
+
+	if f.twice {
+		v, err := op.call(ctx, a)
+		require.NoError(t, err)
+		op.right(t, v)
+	}
+	if f.before != nil {
+		f.before(cancel)
+	}
+	start := time.Now()
+	v, err := op.call(ctx, a)
+	took := time.Since(start)
+	cancel() // what was had stays
+	transport.CloseIdleConnections()
+	closeListener()
+	s.wg.Wait()
+	if !virtual { // where the bubble sees to it
+		goleak.VerifyNone(t)
+	}
+
+	want := f.outcome(op)
+	switch want.requests {
+	case 0:
+		want.requests = 1
+	case none:
+		want.requests = 0
+	}
+	if f.limit == 0 || virtual { // else the time may come before the request does
+		assert.EqualValues(t, want.requests, s.requests.Load(), "requests that reached the server")
+	}
+	if virtual {
+		assert.GreaterOrEqual(t, took, want.wait[0])
+		assert.LessOrEqual(t, took, want.wait[1])
+	}
+	if want.right {
+		require.NoError(t, err)
+		op.right(t, v)
+		return
+	}
+	require.Error(t, err)
+	var e *Error
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, op.op, e.Op)
+	if !want.either {
+		assert.Equal(t, want.status, e.StatusCode)
+	}
+	assert.Equal(t, want.code, e.Code)
+	assert.Equal(t, want.after, e.RetryAfter)
+	if want.is != nil {
+		require.ErrorIs(t, err, want.is)
+	}
+	if want.as != nil {
+		assert.True(t, want.as(err), "%v is of another kind", err)
+	}
+	if !want.either {
+		unknown := want.unknown && op.method == "POST"
+		if f.limit != 0 && !virtual {
+			unknown = unknown && s.requests.Load() > 0
+		}
+		if unknown || f.limit == 0 || virtual {
+			assert.Equal(t, unknown, errors.Is(err, ErrUnknownOutcome), "whether the outcome is unknown: %v", err)
+		}
+	}
+	text := fmt.Sprintf("%v %+v %#v %q %s", err, err, err, err, err.Error())
+	assert.NotContains(t, text, faultMark)
+	assert.NotContains(t, err.Error(), "\n")
+}
+
+func isA[E error](err error) bool {
+	var e E
+	return errors.As(err, &e)
+}
+
+func TestFaults(t *testing.T) {
+	names := map[string]bool{}
+	play := func(rows []fault, virtual bool) {
+		for i := range rows {
+			f := &rows[i]
+			require.False(t, names[f.name], "two rows are called %s", f.name)
+			names[f.name] = true
+			t.Run(f.name, func(t *testing.T) {
+				for j := range operations {
+					op := &operations[j]
+					t.Run(op.name, func(t *testing.T) {
+						if virtual {
+							synctest.Test(t, func(t *testing.T) { f.run(t, op, true) })
+						} else {
+							f.run(t, op, false)
+						}
+					})
+				}
+			})
+		}
+	}
+	play(goodRows(), false)
+	play(networkRows(), false)
+	play(tlsRows(), false)
+	play(floodRows(), false)
+	play(bodyRows(), false)
+	play(statusRows(), false)
+	play(contextRows(), false)
+	play(waitingRows(), true)
+}
+
+var succeeds = outcome{right: true}
+
+// goodRows are not faults, but answers that only look like some.
+func goodRows() []fault {
+	label := func(mediaType string) func(*faultConn) {
+		return func(x *faultConn) { x.say(rawAnswer(200, "Content-Type: "+mediaType+"\r\n", x.goodBody())) }
+	}
+	return []fault{
+		{name: "no fault", play: func(x *faultConn) { x.good("") }, want: succeeds},
+		{name: "no fault, over TLS", tls: certs().good, play: func(x *faultConn) { x.good("") }, want: succeeds},
+		{name: "the right body as text/plain", play: label("text/plain"), want: succeeds},
+		{name: "the right body as text/html", play: label("text/html; charset=utf-8"), want: succeeds},
+		{name: "the right body as JSON", play: label(jsonType), want: succeeds},
+		{name: "the right body without a type", play: func(x *faultConn) { x.say(rawAnswer(200, "", x.goodBody())) }, want: succeeds},
+		{name: "informational answers first", play: func(x *faultConn) {
+			x.say("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
+			x.good("")
+		}, want: succeeds},
+		{name: "body until the end of the connection", play: func(x *faultConn) {
+			says("HTTP/1.1 200 OK\r\n\r\n" + x.goodBody())(x)
+		}, want: succeeds},
+		{name: "body in chunks of a byte", play: func(x *faultConn) {
+			x.say("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+			body := x.goodBody()
+			for i := range len(body) {
+				x.say("1\r\n" + body[i:i+1] + "\r\n")
+			}
+			x.say("0\r\n\r\n")
+		}, want: succeeds},
+		{name: "body in gzip", play: func(x *faultConn) {
+			x.say(rawAnswer(200, "Content-Encoding: gzip\r\n", string(zipped([]byte(x.goodBody())))))
+		}, want: succeeds},
+	}
+}
+
+func networkRows() []fault {
+	reset := outcome{is: syscall.ECONNRESET, unknown: true}
+	return []fault{
+		{
+			name:  "connection refused",
+			greet: func(*faultConn) bool { return false },
+			client: func(tr *http.Transport) {
+				tr.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+					l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+					if err != nil {
+						return nil, err
+					}
+					nobody := l.Addr().String()
+					_ = l.Close()
+					return (&net.Dialer{}).DialContext(ctx, network, nobody)
+				}
+			},
+			want: outcome{is: syscall.ECONNREFUSED, requests: none},
+		},
+		{
+			name: "DNS failure",
+			url:  func(string) string { return "https://auth.pieces.invalid" },
+			client: func(tr *http.Transport) {
+				resolver := &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+					return nil, syscall.ENETUNREACH
+				}}
+				tr.DialContext = (&net.Dialer{Resolver: resolver}).DialContext
+			},
+			want: outcome{as: isA[*net.DNSError], requests: none},
+		},
+		{
+			name:  "reset before the request is read",
+			greet: func(x *faultConn) bool { x.reset(); return false },
+			want:  outcome{requests: none, either: true},
+		},
+		{name: "reset before the headers", play: (*faultConn).reset, want: reset},
+		{
+			name: "reset in the middle of the headers",
+			play: func(x *faultConn) { x.say("HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n"); x.reset() },
+			want: outcome{unknown: true, as: func(err error) bool { // net/http takes one for the other
+				return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, io.ErrUnexpectedEOF)
+			}},
+		},
+		{
+			name: "reset in the middle of a header",
+			play: func(x *faultConn) { x.say("HTTP/1.1 200 OK\r\nContent-" + faultMark); x.reset() },
+			want: outcome{unknown: true},
+		},
+		{
+			name: "reset after the headers",
+			play: func(x *faultConn) { x.say("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"); x.reset() },
+			want: outcome{is: syscall.ECONNRESET, either: true}, // status: RST may overtake the headers
+			except: map[string]outcome{
+				"POST": {is: syscall.ECONNRESET, either: true, as: isUnknown},
+			},
+		},
+		{
+			// The transport repeats a GET by itself, and must not repeat a POST.
+			name:  "reset of a connection used before",
+			twice: true,
+			play: func(x *faultConn) {
+				if x.nth == 1 {
+					x.good("")
+					return
+				}
+				x.reset()
+			},
+			want: outcome{is: syscall.ECONNRESET, unknown: true, requests: 3},
+			except: map[string]outcome{
+				"POST":      {is: syscall.ECONNRESET, unknown: true, requests: 2},
+				"Discovery": succeeds, // is asked once
+			},
+		},
+		{
+			name:  "end of a connection used before",
+			twice: true,
+			play: func(x *faultConn) {
+				if x.nth == 1 {
+					x.good("")
+					return
+				}
+				_ = x.Close()
+			},
+			want:   outcome{is: io.EOF, requests: 3},
+			except: map[string]outcome{"POST": {is: io.EOF, unknown: true, requests: 2}, "Discovery": succeeds},
+		},
+		{name: "end before the headers", play: says(""), want: outcome{is: io.EOF, unknown: true}},
+		{name: "end in the middle of the headers", play: says("HTTP/1.1 200 OK\r\nContent-Type: a/b\r\n"), want: outcome{is: io.ErrUnexpectedEOF, unknown: true}},
+		{name: "end in the middle of a header", play: says("HTTP/1.1 200 OK\r\nContent-" + faultMark), want: outcome{unknown: true}},
+		{name: "hang before the headers", limit: 100 * time.Millisecond, want: outcome{is: context.DeadlineExceeded, unknown: true}},
+		{
+			name: "hang in the headers", limit: 100 * time.Millisecond,
+			play: func(x *faultConn) { x.say("HTTP/1.1 200 OK\r\nContent-Ty") },
+			want: outcome{is: context.DeadlineExceeded, unknown: true},
+		},
+		{
+			name: "hang in the body", limit: 100 * time.Millisecond,
+			play: func(x *faultConn) { x.say("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{") },
+			want: outcome{status: 200, is: context.DeadlineExceeded, unknown: true},
+		},
+		{
+			name: "slow drip of headers", limit: 100 * time.Millisecond,
+			play: func(x *faultConn) { x.say("HTTP/1.1 200 OK\r\n"); x.drip("X-Drop: y\r\n") },
+			want: outcome{is: context.DeadlineExceeded, unknown: true},
+		},
+		{
+			name: "slow drip of a body", limit: 100 * time.Millisecond,
+			play: func(x *faultConn) { x.say("HTTP/1.1 200 OK\r\n\r\n"); x.drip(" ") },
+			want: outcome{status: 200, is: context.DeadlineExceeded, unknown: true},
+		},
+		{
+			name: "body truncated against Content-Length",
+			play: says("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n{\"a\":"),
+			want: outcome{status: 200, is: io.ErrUnexpectedEOF, unknown: true},
+		},
+		{
+			// All that was wanted is there, but who knows what was to follow.
+			name: "right body truncated against Content-Length",
+			play: func(x *faultConn) { says("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + x.goodBody())(x) },
+			want: outcome{status: 200, is: io.ErrUnexpectedEOF, unknown: true},
+		},
+		{
+			name: "body truncated between chunks",
+			play: says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n"),
+			want: outcome{status: 200, is: io.ErrUnexpectedEOF, unknown: true},
+		},
+		{
+			name: "body truncated in gzip",
+			play: func(x *faultConn) {
+				b := zipped([]byte(x.goodBody()))
+				x.say(rawAnswer(200, "Content-Encoding: gzip\r\n", string(b[:len(b)-9])))
+			},
+			want: outcome{status: 200, is: io.ErrUnexpectedEOF, unknown: true},
+		},
+		{name: "body not the gzip it says", play: answers(200, "Content-Encoding: gzip\r\n", "plain "+faultMark), want: outcome{status: 200, unknown: true}},
+		{name: "malformed chunk", play: says("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + faultMark + "\r\n{"), want: outcome{status: 200, unknown: true}},
+		{name: "malformed status line", play: says("HTTP/1.1 " + faultMark + " OK\r\n\r\n"), want: outcome{unknown: true}},
+		{name: "malformed header", play: says("HTTP/1.1 200 OK\r\n" + faultMark + "\r\n\r\n"), want: outcome{unknown: true}},
+		{name: "malformed Content-Length", play: says("HTTP/1.1 200 OK\r\nContent-Length: -" + faultMark + "\r\n\r\n"), want: outcome{unknown: true}},
+		{name: "two Content-Lengths", play: says("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n{}"), want: outcome{unknown: true}},
+		{name: "unknown transfer encoding", play: says("HTTP/1.1 200 OK\r\nTransfer-Encoding: " + faultMark + "\r\n\r\n{}"), want: outcome{unknown: true}},
+		{name: "not HTTP", play: says("220 " + faultMark + " ESMTP\r\n"), want: outcome{unknown: true}},
+		{name: "other protocol", play: says("HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n"), want: outcome{status: 101, unknown: true}},
+	}
+}
+
+func isUnknown(err error) bool { return errors.Is(err, ErrUnknownOutcome) }
+
+func tlsRows() []fault {
+	expired := func(err error) bool {
+		var e x509.CertificateInvalidError
+		return errors.As(err, &e) && e.Reason == x509.Expired
+	}
+	// hello waits for the client to begin the handshake.
+	hello := func(x *faultConn) { _, _ = x.Read(make([]byte, 1)) }
+	return []fault{
+		{name: "expired certificate", tls: certs().expired, want: outcome{as: expired, requests: none}},
+		{name: "self-signed certificate", tls: certs().selfSigned, want: outcome{as: isA[x509.UnknownAuthorityError], requests: none}},
+		{name: "certificate of another host", tls: certs().other, want: outcome{as: isA[x509.HostnameError], requests: none}},
+		{
+			name: "reset in the handshake", tls: certs().good,
+			greet: func(x *faultConn) bool { hello(x); x.reset(); return false },
+			want:  outcome{is: syscall.ECONNRESET, requests: none},
+		},
+		{
+			name: "end in the handshake", tls: certs().good,
+			greet: func(x *faultConn) bool { _, _ = x.Read(make([]byte, 16<<10)); return false },
+			want:  outcome{is: io.EOF, requests: none},
+		},
+		{
+			name: "hang in the handshake", tls: certs().good, limit: 100 * time.Millisecond,
+			greet: func(x *faultConn) bool { _, _ = io.Copy(io.Discard, x); return false },
+			want:  outcome{is: context.DeadlineExceeded, requests: none},
+		},
+		{
+			name: "plain HTTP where TLS is due", tls: certs().good,
+			greet: func(x *faultConn) bool {
+				_, _ = x.Read(make([]byte, 16<<10))
+				return x.say("HTTP/1.1 400 Bad Request\r\n\r\n"+faultMark) && false
+			},
+			want: outcome{is: http.ErrSchemeMismatch, requests: none},
+		},
+		{
+			name: "TLS where plain HTTP is due", tls: certs().good,
+			url:  func(u string) string { return "http" + strings.TrimPrefix(u, "https") },
+			want: outcome{either: true, requests: none},
+		},
+		{name: "reset before the headers, over TLS", tls: certs().good, play: (*faultConn).reset, want: outcome{is: syscall.ECONNRESET, unknown: true}},
+		{
+			name: "hang before the headers, over TLS", tls: certs().good, limit: 150 * time.Millisecond,
+			want: outcome{is: context.DeadlineExceeded, unknown: true},
+		},
+		{
+			name: "body truncated against Content-Length, over TLS", tls: certs().good,
+			play: func(x *faultConn) { says("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + x.goodBody())(x) },
+			want: outcome{status: 200, is: io.ErrUnexpectedEOF, unknown: true},
+		},
+		{
+			name: "body truncated without TLS's own end", tls: certs().good,
+			play: func(x *faultConn) {
+				x.say("HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + x.goodBody())
+				_ = x.Conn.(*tls.Conn).NetConn().Close()
+			},
+			want: outcome{status: 200, is: io.ErrUnexpectedEOF, unknown: true},
+		},
+	}
+}
+
+// flood says the part over and over, up to 1 GiB.
+func flood(head, text, tail string) func(*faultConn) {
+	part := []byte(text)
+	return func(x *faultConn) {
+		ok := x.say(head)
+		for said := 0; ok && said < 1<<30; said += len(part) {
+			ok = x.write(part)
+		}
+		if ok {
+			x.say(tail)
+		}
+	}
+}
+
+// floods are answers of over a gibibyte.
+var floods = sync.OnceValue(func() map[string]func(*faultConn) {
+	const size = 64 << 10
+	page := strings.Repeat("a=%20&", size/6+1)[:size]
+	bomb := string(zipped(make([]byte, 16<<20)))
+	bombs := []byte(rawAnswer(200, "Content-Encoding: gzip\r\n", strings.Repeat(bomb, 64))) // members of one stream
+	spaces := []byte(strings.Repeat(" ", maxBody))
+	chunk := fmt.Sprintf("%x\r\n%s\r\n", size, page)
+	const chunked = "HTTP/1.1 %d X\r\nTransfer-Encoding: chunked\r\n\r\n"
+	return map[string]func(*faultConn){
+		"1 GiB body":                  flood(fmt.Sprintf("HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", 1<<30), page, ""),
+		"1 GiB body in chunks":        flood(fmt.Sprintf(chunked, 200), chunk, "0\r\n\r\n"),
+		"1 GiB body without a length": flood("HTTP/1.1 200 OK\r\n\r\n", page, ""),
+		"gzip bomb":                   func(x *faultConn) { x.write(bombs) },
+		"1 GiB body with a refusal":   flood(fmt.Sprintf(chunked, 401), chunk, "0\r\n\r\n"),
+		"1 GiB body with a redirect":  flood("HTTP/1.1 302 Found\r\nLocation: https://elsewhere.example/\r\n\r\n", page, ""),
+		"body of 1 MiB and one byte": func(x *faultConn) {
+			x.say("HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + x.goodBody())
+			x.write(spaces[:maxBody+1-len(x.goodBody())])
+			_ = x.Close()
+		},
+		"headers without an end":       flood("HTTP/1.1 200 OK\r\n", "X-Flood: "+page[:1000]+"\r\n", "\r\n"),
+		"informational without an end": flood("", "HTTP/1.1 103 Early Hints\r\nX-Flood: "+page[:1000]+"\r\n\r\n", "\r\n"),
+	}
+})
+
+// want gives what the flood of that name comes to.
+func floodWant(name string) outcome {
+	want := outcome{status: 200, is: ErrTooLarge, unknown: true}
+	switch name {
+	case "1 GiB body with a refusal":
+		want.status = 401
+	case "1 GiB body with a redirect":
+		want.status = 302
+	case "headers without an end", "informational without an end":
+		want.status, want.is = 0, nil
+	}
+	return want
+}
+
+func floodRows() []fault {
+	rows := []fault{{
+		name: "body of exactly 1 MiB",
+		play: func(x *faultConn) {
+			x.say(rawAnswer(200, "", x.goodBody()+strings.Repeat(" ", maxBody-len(x.goodBody()))))
+		},
+		want: succeeds,
+	}}
+	for name, play := range floods() {
+		rows = append(rows, fault{name: name, play: play, want: floodWant(name)})
+	}
+	return rows
+}
+
+func bodyRows() []fault {
+	const page = "<!doctype html><title>Oops</title><p>" + faultMark
+	failed := outcome{status: 200, unknown: true}
+	logoutTakesAll := map[string]outcome{"Logout": succeeds}
+	rows := []fault{
+		{name: "empty 200", play: answers(200, "", ""), want: failed, except: logoutTakesAll},
+		{name: "204", play: says("HTTP/1.1 204 No Content\r\n\r\n"), want: outcome{status: 204, unknown: true}, except: logoutTakesAll},
+		{name: "wrong types", play: func(x *faultConn) { answersAs(200, x.op.bent)(x) }, want: failed, except: logoutTakesAll},
+		{
+			name: "page with status 200", play: answers(200, "Content-Type: text/html\r\n", page), want: failed,
+			except: map[string]outcome{"Logout": succeeds, "Authorize": {status: 200, is: ErrBrowserRequired}},
+		},
+		{
+			name: "page as what was asked for", play: answersAs(200, page), want: failed,
+			except: map[string]outcome{"Logout": succeeds, "Authorize": {status: 200, is: ErrBrowserRequired}},
+		},
+		{name: "page with status 401", play: answers(401, "Content-Type: text/html\r\n", page), want: outcome{status: 401}},
+		{name: "page with status 502", play: answers(502, "Content-Type: text/html\r\n", page), want: outcome{status: 502, unknown: true}},
+		{name: "error as object", play: answers(400, "", `{"error":{"message":"`+faultMark+`"}}`), want: outcome{status: 400}},
+		{name: "error as object with status 200", play: answers(200, "", `{"error":{"message":"`+faultMark+`"}}`), want: failed, except: map[string]outcome{
+			"Logout": succeeds,
+		}},
+		{name: "error as number", play: answers(400, "", `{"error":400}`), want: outcome{status: 400}},
+		{name: "error as null", play: answers(400, "", `{"error":null,"error_description":null}`), want: outcome{status: 400}},
+		{name: "error cut off", play: answers(400, "", `{"error":"invalid_gra`), want: outcome{status: 400}},
+		{name: "error of many lines", play: answers(400, "", `{"error":"a\nb","error_description":"c\r\nd\u2028e\u001b[2J"}`), want: outcome{status: 400, code: "a b"}},
+	}
+	for name, body := range map[string]string{
+		"null": "null", "[]": "[]", "{}": "{}", "a string": `"text"`, "true": "true", "a number": "17",
+		"JSON cut off": `{"access_token":"` + faultMark + `", "sub":"`, "JSON twice": `{"access_token":"a"}{"access_token":"b"}`,
+		"invalid UTF-8": "{\"access_token\":\"\xff\",\"token_type\":\"Bearer\",\"sub\":\"\xff\",\"code\":\"\xff\"}",
+	} {
+		rows = append(rows, fault{name: name, play: answersAs(200, body), want: failed, except: logoutTakesAll})
+	}
+	rows = append(rows, fault{
+		name: "invalid UTF-8 in the right shape",
+		play: func(x *faultConn) { answersAs(200, strings.ReplaceAll(x.op.good, faultMark, "\xff"))(x) },
+		want: outcome{status: 200, unknown: true},
+		except: map[string]outcome{
+			"Authorize": {status: 200, is: ErrStateMismatch},
+			"UserInfo":  {right: true}, "Logout": succeeds, "Discovery": {status: 200, is: ErrIssuerMismatch}, "JWKS": succeeds,
+		},
+	})
+	return rows
+}
+
+func statusRows() []fault {
+	var rows []fault
+	for _, status := range []int{302, 303, 307, 308} {
+		for where, location := range map[string]string{
+			"to another host": "https://elsewhere.example/x?code=a&state=" + faultState,
+			"to itself":       "?code=a&state=" + faultState,
+			"nowhere":         "",
+			"that can't be":   "http://%zz/" + faultMark,
+		} {
+			header := "Location: " + location + "\r\n"
+			want := outcome{status: status}
+			except := map[string]outcome{"Logout": succeeds, "Authorize": {status: status, is: ErrBrowserRequired}}
+			if where == "that can't be" { // net/http gives no answer then
+				want, except = outcome{unknown: true}, nil
+			}
+			if location == "" {
+				header, except = "", nil
+			}
+			rows = append(rows, fault{name: fmt.Sprintf("%d %s", status, where), play: answers(status, header, "{}"), want: want, except: except})
+		}
+	}
+	for _, status := range []int{400, 401, 403, 429, 500, 502, 503, 504} {
+		want := outcome{status: status, unknown: status >= 500}
+		header := ""
+		if status == 429 || status == 503 {
+			header, want.after = "Retry-After: 3600\r\n", time.Hour // which is too long to wait
+		}
+		plain := fault{name: fmt.Sprintf("%d", status), play: answers(status, header+"Content-Type: text/plain\r\n", "No. "+faultMark), want: want}
+		want.code = "some_error"
+		coded := fault{
+			name: fmt.Sprintf("%d with an OAuth error", status),
+			play: answers(status, header, `{"error":"some_error","error_description":"No.","error_uri":"https://example.com/"}`), want: want,
+		}
+		empty := fault{name: fmt.Sprintf("%d with {}", status), play: answers(status, header, "{}"), want: plain.want}
+		rows = append(rows, plain, coded, empty)
+	}
+	return append(rows,
+		fault{
+			name: "401 with a challenge", want: outcome{status: 401, code: "invalid_token"},
+			play: answers(401, "WWW-Authenticate: Basic realm=\"error=x\"\r\nWWW-Authenticate: Bearer realm=\"a\", error=\"invalid_token\"\r\n", "Unauthorized"),
+		},
+		fault{
+			name: "grant refused", want: outcome{status: 400, code: "invalid_grant", is: ErrSignInRequired},
+			play: answers(400, "", `{"error":"invalid_grant"}`),
+		},
+		fault{name: "status 999", play: answers(999, "", "{}"), want: outcome{status: 999, unknown: true}},
+	)
+}
+
+func contextRows() []fault {
+	hang := outcome{is: context.Canceled, unknown: true}
+	return []fault{
+		{name: "context cancelled before", before: func(cancel context.CancelFunc) { cancel() }, want: outcome{is: context.Canceled, requests: none}},
+		{name: "deadline passed before", limit: 1, want: outcome{is: context.DeadlineExceeded, requests: none}},
+		{name: "context cancelled during", play: func(x *faultConn) { x.cancel() }, want: hang},
+		{name: "context cancelled during, with a cause", play: func(x *faultConn) { x.cancel() }, cause: errors.New(faultMark), want: hang},
+		{name: "context cancelled during, over TLS", tls: certs().good, play: func(x *faultConn) { x.cancel() }, want: hang},
+		{
+			name: "context cancelled in the body",
+			play: func(x *faultConn) { x.say("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{"); x.cancel() },
+			want: outcome{is: context.Canceled, either: true}, // status: the cancellation may overtake the headers
+			except: map[string]outcome{
+				"POST": {is: context.Canceled, either: true, as: isUnknown},
+			},
+		},
+		{name: "context cancelled after", play: func(x *faultConn) { x.good("") }, want: succeeds}, // as every cell's is
+	}
+}
+
+// waitingRows are played on virtual time.
+func waitingRows() []fault {
+	// inTurn gives the answers one after another, the last for ever.
+	inTurn := func(plays ...func(*faultConn)) func(*faultConn) {
+		return func(x *faultConn) { plays[min(x.nth, len(plays))-1](x) }
+	}
+	good := func(x *faultConn) { x.good("") }
+	end := func(x *faultConn) { _ = x.Close() }
+	// within is a wait and up to a quarter more; only GETs are to wait for a 503.
+	within := func(d ...time.Duration) [2]time.Duration {
+		var sum time.Duration
+		for _, d := range d {
+			sum += d
+		}
+		return [2]time.Duration{sum, sum + sum/4}
+	}
+	in := func(d time.Duration) string { return time.Now().Add(d).UTC().Format(http.TimeFormat) }
+
+	const unasked = 250 * time.Millisecond
+	post503 := map[string]outcome{"POST": {status: 503, unknown: true}}
+	rows := []fault{
+		{name: "429 for ever", play: answers(429, "", ""), want: outcome{status: 429, requests: 3, wait: within(unasked, 2*unasked)}},
+		{name: "503 for ever", play: answers(503, "", ""), want: outcome{status: 503, requests: 3, wait: within(unasked, 2*unasked)}, except: post503},
+		{name: "429 once", play: inTurn(answers(429, "", ""), good), want: outcome{right: true, requests: 2, wait: within(unasked)}},
+		{name: "503 once", play: inTurn(answers(503, "", ""), good), want: outcome{right: true, requests: 2, wait: within(unasked)}, except: post503},
+		{name: "502 once", play: inTurn(answers(502, "", ""), good), want: outcome{status: 502, unknown: true}},
+		{
+			name: "429, then the end", play: inTurn(answers(429, "", ""), end),
+			want:   outcome{is: io.EOF, requests: 3, wait: within(unasked)}, // the transport's own repetition is one
+			except: map[string]outcome{"POST": {is: io.EOF, unknown: true, requests: 2, wait: within(unasked)}},
+		},
+		{
+			name: "503 with Retry-After, for ever", play: answers(503, "Retry-After: 9\r\n", ""),
+			want:   outcome{status: 503, after: 9 * time.Second, requests: 3, wait: within(9*time.Second, 9*time.Second)},
+			except: map[string]outcome{"POST": {status: 503, after: 9 * time.Second, unknown: true}},
+		},
+		{
+			name: "Retry-After beyond what is waited", play: answers(429, "Retry-After: 11\r\n", ""),
+			want: outcome{status: 429, after: 11 * time.Second},
+		},
+		{
+			name: "Retry-After beyond the deadline", limit: 4 * time.Second, play: answers(429, "Retry-After: 8\r\n", ""),
+			want: outcome{status: 429, after: 8 * time.Second},
+		},
+		{
+			name: "context cancelled while waiting",
+			play: func(x *faultConn) {
+				answers(429, "Retry-After: 8\r\n", "")(x)
+				time.AfterFunc(2*time.Second, x.cancel)
+			},
+			want: outcome{status: 429, after: 8 * time.Second, is: context.Canceled, wait: [2]time.Duration{2 * time.Second, 2 * time.Second}},
+		},
+		{name: "hang, with no deadline", want: outcome{is: context.DeadlineExceeded, unknown: true, wait: [2]time.Duration{callTimeout, callTimeout}}},
+		{
+			name: "slow drip, with no deadline",
+			play: func(x *faultConn) { x.say("HTTP/1.1 200 OK\r\n\r\n"); x.drip(" ") },
+			want: outcome{status: 200, is: context.DeadlineExceeded, unknown: true, wait: [2]time.Duration{callTimeout, callTimeout}},
+		},
+	}
+	// The hints, each in a 429 that is followed by the right answer.
+	for _, hint := range []struct {
+		name   string
+		header func() string
+		wait   time.Duration // 0: the server asks for too much
+	}{
+		{"Retry-After in seconds", func() string { return "Retry-After: 2" }, 2 * time.Second},
+		{"Retry-After as a date", func() string { return "Retry-After: " + in(5*time.Second) }, 5 * time.Second},
+		{"Retry-After and x-ratelimit-reset", func() string {
+			return fmt.Sprintf("Retry-After: 2\r\nX-RateLimit-Reset: %d", time.Now().Unix()+7)
+		}, 2 * time.Second},
+		{"x-ratelimit-reset", func() string { return fmt.Sprintf("x-ratelimit-reset: %d", time.Now().Unix()+3) }, 3 * time.Second},
+		{"x-ratelimit-reset in the past", func() string { return "x-ratelimit-reset: 1" }, unasked},
+		{"x-ratelimit-reset negative", func() string { return "x-ratelimit-reset: -9223372036854775808" }, unasked},
+		{"x-ratelimit-reset garbage", func() string { return "x-ratelimit-reset: soon" }, unasked},
+		{"x-ratelimit-reset in years", func() string { return "x-ratelimit-reset: 9223372036854775807" }, 0},
+		{"Retry-After of nothing", func() string { return "Retry-After: 0" }, unasked},
+		{"Retry-After empty", func() string { return "Retry-After:" }, unasked},
+		{"Retry-After negative", func() string { return "Retry-After: -100" }, unasked},
+		{"Retry-After garbage", func() string { return "Retry-After: " + faultMark }, unasked},
+		{"Retry-After in the past", func() string { return "Retry-After: " + in(-time.Hour) }, unasked},
+		{"Retry-After in years", func() string { return "Retry-After: 315360000" }, 0},
+		{"Retry-After in years, as a date", func() string { return "Retry-After: " + in(10*365*24*time.Hour) }, 0},
+		{"Retry-After beyond 63 bits", func() string { return "Retry-After: 99999999999999999999" }, 0},
+	} {
+		f := fault{
+			name: hint.name,
+			play: inTurn(func(x *faultConn) { answers(429, hint.header()+"\r\n", "")(x) }, good),
+			want: outcome{right: true, requests: 2, wait: within(hint.wait)},
+		}
+		if hint.wait == 0 {
+			f.want = outcome{status: 429, after: 24 * time.Hour}
+		}
+		rows = append(rows, f)
+	}
+	return rows
+}
+
+// A stream that is reset is not a connection that is: HTTP/2 keeps the latter.
+func TestFaultsOverHTTP2(t *testing.T) {
+	for i := range operations {
+		op := &operations[i]
+		for name, handler := range map[string]http.HandlerFunc{
+			"reset before the headers": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+			"reset in the body": func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = io.WriteString(w, "{")
+				_ = http.NewResponseController(w).Flush()
+				panic(http.ErrAbortHandler)
+			},
+		} {
+			t.Run(name+"/"+op.name, func(t *testing.T) {
+				var requests atomic.Int32
+				s := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					assert.Equal(t, 2, r.ProtoMajor)
+					_, _ = io.Copy(io.Discard, r.Body)
+					requests.Add(1)
+					handler(w, r)
+				}))
+				s.EnableHTTP2 = true
+				s.StartTLS()
+				defer s.Close()
+				a, err := New(Config{BaseURL: s.URL, ClientID: "client", RedirectURL: faultRedirect, Audience: "audience", HTTPClient: s.Client()})
+				require.NoError(t, err)
+				a.config.Issuer = s.URL
+				if op.name != "Discovery" && op.name != "JWKS" {
+					a.config.Issuer = ""
+				}
+				_, err = op.call(t.Context(), a)
+				var e *Error
+				require.ErrorAs(t, err, &e)
+				assert.Equal(t, op.op, e.Op)
+				assert.Equal(t, op.method == "POST", errors.Is(err, ErrUnknownOutcome))
+				assert.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), faultMark)
+				assert.EqualValues(t, 1, requests.Load())
+			})
+		}
+	}
+}
+
+// What can't be checked afterwards is asked for before a code or refresh token
+// is spent.
+func TestFaultsOfIssuerSpendNothing(t *testing.T) {
+	const discovery, keys = "/.well-known/openid-configuration", "/.well-known/jwks.json"
+	for name, bad := range map[string]map[string]func(http.ResponseWriter){
+		"discovery: 500":          {discovery: func(w http.ResponseWriter) { w.WriteHeader(500) }},
+		"discovery: {}":           {discovery: func(w http.ResponseWriter) { _, _ = io.WriteString(w, "{}") }},
+		"discovery: other issuer": {discovery: func(w http.ResponseWriter) { _, _ = io.WriteString(w, `{"issuer":"https://elsewhere.example/"}`) }},
+		"discovery: cut":          {discovery: func(http.ResponseWriter) { panic(http.ErrAbortHandler) }},
+		"keys: 404":               {keys: func(w http.ResponseWriter) { w.WriteHeader(404) }},
+		"keys: {}":                {keys: func(w http.ResponseWriter) { _, _ = io.WriteString(w, "{}") }},
+		"keys: none that fits": {keys: func(w http.ResponseWriter) {
+			_, _ = io.WriteString(w, `{"keys":[{"kty":"oct","k":"AAAA"},{"kty":"new"},7]}`)
+		}},
+		"keys: page": {keys: func(w http.ResponseWriter) { _, _ = io.WriteString(w, "<p>") }},
+		"keys: cut":  {keys: func(http.ResponseWriter) { panic(http.ErrAbortHandler) }},
+		"keys: redirect elsewhere": {keys: func(w http.ResponseWriter) {
+			w.Header().Set("Location", "https://elsewhere.example/")
+			w.WriteHeader(302)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var posts atomic.Int32
+			s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if r.Method == http.MethodPost {
+					posts.Add(1)
+				}
+				if play := bad[r.URL.Path]; play != nil {
+					play(w)
+					return
+				}
+				w.WriteHeader(404)
+			}))
+			defer s.Close()
+			a, err := New(Config{BaseURL: s.URL, ClientID: "client", RedirectURL: faultRedirect, Issuer: s.URL, HTTPClient: s.Client()})
+			require.NoError(t, err)
+			callback := url.Values{"state": {faultState}, "code": {faultCode}, "iss": {s.URL}}
+			_, err = a.Complete(t.Context(), &Attempt{State: faultState, Nonce: faultNonce, Verifier: faultVerifier, RedirectURL: faultRedirect}, callback)
+			require.ErrorAs(t, err, new(*Error))
+			assert.NotErrorIs(t, err, ErrUnknownOutcome)
+			_, err = a.Refresh(t.Context(), &Token{RefreshToken: faultRefresh})
+			require.ErrorAs(t, err, new(*Error))
+			assert.NotErrorIs(t, err, ErrUnknownOutcome)
+			assert.Zero(t, posts.Load())
+		})
+	}
+}
+
+// TestFaultHeap bounds what an answer can make of the heap. It counts all that
+// is allocated meanwhile, which is never less than the heap's growth. It must
+// not run in parallel.
+func TestFaultHeap(t *testing.T) {
+	const within = 1 << 20 // the cap
+	fill := func(head, part, tail string) string {
+		return head + strings.Repeat(part, (within-len(head)-len(tail))/len(part)) + tail
+	}
+	manyPairs := func() string {
+		var b strings.Builder
+		for i := 0; b.Len() < within-10; i++ {
+			fmt.Fprintf(&b, "%x=&", i)
+		}
+		return b.String()
+	}
+	idToken := func() string {
+		claims := fill(`{"iss":"i","sub":"s","aud":[""`, `,""`, `]}`)[:within*3/4-1000]
+		return `{"access_token":"a","token_type":"Bearer","id_token":"` + rawJWT(`{"alg":"RS256"}`, claims) + `"}`
+	}
+	rows := map[string]func(*faultConn){}
+	for name, play := range floods() {
+		rows[name] = play
+	}
+	for name, body := range map[string]string{
+		"many identities":   fill(`{"sub":"x","identities":[{}`, `,{}`, `]}`),
+		"many keys":         fill(`{"sub":"x","keys":[{}`, `,{}`, `]}`),
+		"many members":      fill(`{"a":0`, `,"a":0`, `}`),
+		"deep objects":      fill("", `{"a":`, ""),
+		"deep arrays":       fill(`{"a":`, `[`, ""),
+		"deep arrays whole": `{"a":` + strings.Repeat("[", 9000) + strings.Repeat("]", 9000) + "}",
+		"long escapes":      fill(`{"sub":"`, `\u0041`, `"}`),
+		"long error":        fill(`{"error":"`, `\u00e4`, `"}`),
+		"form of one name":  fill("code=x", "&code=x", ""),
+		"form of names":     manyPairs(),
+		"ID token":          idToken(),
+	} {
+		right, refused := []byte(rawAnswer(200, "", body)), []byte(rawAnswer(400, "", body))
+		rows["within the cap: "+name] = func(x *faultConn) { x.write(right) }
+		switch name {
+		case "many members", "deep arrays whole", "long error":
+			rows["within the cap, refused: "+name] = func(x *faultConn) { x.write(refused) }
+		}
+	}
+	for name, play := range rows {
+		t.Run(name, func(t *testing.T) {
+			for i := range operations {
+				op := &operations[i]
+				t.Run(op.name, func(t *testing.T) {
+					inCap := strings.HasPrefix(name, "within")
+					most := uint64(4 << 20)
+					switch {
+					case inCap:
+						most = 16 << 20
+					case floodWant(name).is == nil:
+						most = 1 << 20 // of headers no more than 64 KiB
+					}
+					l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+					require.NoError(t, err)
+					s := &faultServer{t: t, f: &fault{play: play}, op: op, url: "http://" + l.Addr().String(), guard: 20 * time.Second}
+					go func() {
+						if conn, err := l.Accept(); err == nil {
+							s.serve(conn)
+						}
+						_ = l.Close()
+					}()
+					// The default client, whose headers are bounded too.
+					a, err := New(Config{BaseURL: s.url, ClientID: "client", RedirectURL: faultRedirect, Audience: "audience"})
+					require.NoError(t, err)
+					a.config.Issuer = s.url
+					if op.name != "Discovery" && op.name != "JWKS" {
+						a.config.Issuer = ""
+					}
+
+					var before, after runtime.MemStats
+					runtime.ReadMemStats(&before)
+					_, err = op.call(t.Context(), a)
+					runtime.ReadMemStats(&after)
+					a.client.CloseIdleConnections()
+					s.wg.Wait()
+					goleak.VerifyNone(t)
+
+					grown := after.TotalAlloc - before.TotalAlloc
+					assert.LessOrEqual(t, grown, most)
+					t.Logf("%d KiB", grown>>10)
+					if !inCap {
+						require.ErrorAs(t, err, new(*Error))
+						if want := floodWant(name); want.is != nil {
+							require.ErrorIs(t, err, want.is)
+						}
+					}
+					if name == "within the cap: many identities" && op.name != "Logout" {
+						require.ErrorIs(t, err, ErrTooLarge)
+					}
+				})
+			}
+		})
+	}
+}
+
+func zipped(b []byte) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	_, _ = w.Write(b) // a buffer takes all
+	_ = w.Close()
+	return out.Bytes()
+}
+
+// certificates of servers.
+type certificates struct {
+	pool                             *x509.CertPool // trusts the authority of all but selfSigned
+	good, expired, other, selfSigned *tls.Config
+}
+
+var certs = sync.OnceValue(func() certificates {
+	must := func(err error) {
+		if err != nil {
+			panic(err)
+		}
+	}
+	now := time.Now()
+	issue := func(template, parent *x509.Certificate, parentKey *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		must(err)
+		template.SerialNumber = big.NewInt(now.UnixNano())
+		template.KeyUsage = x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign
+		template.BasicConstraintsValid = true
+		if template.NotAfter.IsZero() {
+			template.NotBefore, template.NotAfter = now.Add(-time.Hour), now.Add(time.Hour)
+		}
+		if parent == nil {
+			parent, parentKey = template, key
+		}
+		der, err := x509.CreateCertificate(rand.Reader, template, parent, &key.PublicKey, parentKey)
+		must(err)
+		cert, err := x509.ParseCertificate(der)
+		must(err)
+		return cert, key
+	}
+	root, rootKey := issue(&x509.Certificate{Subject: pkix.Name{CommonName: "test authority"}, IsCA: true}, nil, nil)
+	config := func(template *x509.Certificate, parent *x509.Certificate) *tls.Config {
+		if template.IPAddresses == nil && template.DNSNames == nil {
+			template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+		}
+		cert, key := issue(template, parent, rootKey)
+		return &tls.Config{
+			Certificates: []tls.Certificate{{Certificate: [][]byte{cert.Raw}, PrivateKey: key}},
+			MinVersion:   tls.VersionTLS12,
+		}
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(root)
+	return certificates{
+		pool:       pool,
+		good:       config(&x509.Certificate{}, root),
+		expired:    config(&x509.Certificate{NotBefore: now.Add(-2 * time.Hour), NotAfter: now.Add(-time.Hour)}, root),
+		other:      config(&x509.Certificate{DNSNames: []string{"other.example"}}, root),
+		selfSigned: config(&x509.Certificate{}, nil),
+	}
+})
+
+// rawJWT puts a JWT together, with a signature that is none.
+func rawJWT(header, claims string) string {
+	enc := base64.RawURLEncoding.EncodeToString
+	return enc([]byte(header)) + "." + enc([]byte(claims)) + "." + enc([]byte("signature"))
+}

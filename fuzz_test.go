@@ -1,0 +1,539 @@
+package piecesauth
+
+import (
+	"bytes"
+	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"path"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/go-jose/go-jose/v4"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// Each target states what has to hold of whatever is accepted, by other means
+// than the code that accepts it. Nothing may panic, and what is refused is
+// refused with an *Error that repeats no secret.
+
+// fuzzTransport gives every request the same answer, and counts POSTs.
+type fuzzTransport struct {
+	status int
+	header http.Header
+	body   []byte
+	posts  int
+}
+
+func (f *fuzzTransport) RoundTrip(r *http.Request) (*http.Response, error) {
+	if r.Method == http.MethodPost {
+		f.posts++
+		_, _ = io.Copy(io.Discard, r.Body)
+	}
+	return &http.Response{
+		StatusCode: f.status, Header: f.header, Request: r,
+		ContentLength: int64(len(f.body)), Body: io.NopCloser(bytes.NewReader(f.body)),
+	}, nil
+}
+
+func fuzzAuthenticator(tb testing.TB, f *fuzzTransport) *Authenticator {
+	tb.Helper()
+	a, err := New(Config{
+		BaseURL: "https://auth.example", ClientID: "client", RedirectURL: faultRedirect, Audience: "audience",
+		HTTPClient: &http.Client{Transport: f},
+	})
+	require.NoError(tb, err)
+	return a
+}
+
+// requireClean checks an error: its type, and that it repeats no secret.
+func requireClean(t *testing.T, err error) {
+	t.Helper()
+	require.ErrorAs(t, err, new(*Error))
+	require.NotContains(t, fmt.Sprintf("%v %+v %#v", err, err, err), faultMark)
+	require.NotContains(t, err.Error(), "\n")
+}
+
+// FuzzCallback: an accepted callback has the right state, once, a code, no
+// error and, where an issuer is announced, that issuer; a refused one never
+// gets as far as the token endpoint.
+func FuzzCallback(f *testing.F) {
+	for _, raw := range []string{
+		"", "state=s&code=c", "code=c", "state=s", "state=t&code=c", "state=s&state=s&code=c", "state=s&code=c&code=d",
+		"state=t&error=access_denied", "state=s&error=access_denied&error_description=no", "state=s&code=&error=",
+		"state=s&code=c&iss=https%3A%2F%2Fissuer.example%2F", "state=s&code=c&iss=https://issuer.example", "state=s&code=c&iss=", "%73tate=%73&code=c",
+		"state=s%00&code=c", "STATE=s&code=c", "state[]=s&code=c", "state=s;code=c", "state=s&code=c&scope=openid&session_state=x&a=1&b=2&c=3",
+		"state=s&code=c&iss=https%3A%2F%2Fissuer.example%2F&iss=x", "state=&code=c", "state=ss&code=c",
+	} {
+		f.Add(raw)
+	}
+	const issuer = "https://issuer.example/"
+	f.Fuzz(func(t *testing.T, raw string) {
+		callback, err := url.ParseQuery(raw)
+		if err != nil {
+			return
+		}
+		tr := &fuzzTransport{status: 200, header: http.Header{}, body: []byte(`{"access_token":"a","token_type":"Bearer"}`)}
+		a := fuzzAuthenticator(t, tr)
+		attempt := &Attempt{State: "s", Nonce: faultNonce, Verifier: faultVerifier, RedirectURL: faultRedirect}
+		fits := len(callback["state"]) == 1 && callback["state"][0] == "s" && callback.Get("error") == "" &&
+			len(callback["code"]) == 1 && callback.Get("code") != ""
+		token, err := a.Complete(t.Context(), attempt, callback)
+		if err == nil {
+			require.True(t, fits, "accepted %q", raw)
+			require.NotNil(t, token)
+			require.Equal(t, 1, tr.posts)
+		} else {
+			requireClean(t, err)
+			require.Zero(t, tr.posts, "refused %q, but sent the code", raw)
+			if len(callback["state"]) != 1 || callback["state"][0] != "s" { // whatever else there is
+				require.ErrorIs(t, err, ErrStateMismatch)
+				require.Equal(t, &Error{Op: "complete", Err: ErrStateMismatch}, err)
+			}
+		}
+
+		a.config.Issuer = issuer
+		a.issuer.metadata.Store(&metadata{Issuer: issuer, IssInCallback: true})
+		if err := a.checkCallback(t.Context(), "complete", callback, "s", faultNonce); err == nil {
+			require.Equal(t, []string{issuer}, callback["iss"])
+			require.Equal(t, []string{"s"}, callback["state"])
+			require.Empty(t, callback.Get("error"))
+		} else {
+			requireClean(t, err)
+		}
+	})
+}
+
+// FuzzForm: the result of an answer with status 200 is what a plain reading of
+// its body gives, and has the state that was sent, once.
+func FuzzForm(f *testing.F) {
+	for _, body := range []string{
+		"code=c&state=s", "code=c", "state=s", "code=c&state=t", "code=c&code=d&state=s", "code=c&state=s&schema[migration]=0&schema[semantic]=MAJOR_0_MINOR_0_PATCH_1",
+		`code=c&state=s&schema={"migration":1,"semantic":"MAJOR_0_MINOR_0_PATCH_1"}`, "code=c&state=s&schema[migration]=x", "code=c&state=s&schema=", "code=c&state=s&schema[]=1",
+		"error=login_required&state=s", "error=x&error_description=y", `{"code":"c","state":"s"}`, `{"code":"c","state":"s","schema":{"migration":2}}`, `{"code":1,"state":"s"}`,
+		`{"code":"c","code":"d","state":"s"}`, "<html>", " code=c&state=s\n", "code=c%&state=s", "null", "[]", "code=c&state=s&schema[migration][x]=1", "code[]=c&state=s",
+		`{"code":"c","state":"s","schema":{"semantic":7}}`, "code=c&state=s&code", "\xef\xbb\xbfcode=c&state=s",
+	} {
+		f.Add(formType, []byte(body))
+		f.Add("text/html", []byte(body))
+	}
+	f.Fuzz(func(t *testing.T, mediaType string, body []byte) {
+		a := fuzzAuthenticator(t, &fuzzTransport{status: 200, header: http.Header{"Content-Type": {mediaType}}, body: body})
+		state, nonce := "s", faultNonce
+		r, err := a.Authorize(t.Context(), AuthorizeAuth0Params{CodeChallenge: "c", State: &state, Nonce: &nonce})
+		if err != nil {
+			require.Nil(t, r)
+			requireClean(t, err)
+			return
+		}
+		require.NotEmpty(t, r.Code)
+		require.Equal(t, "s", r.State)
+		text := strings.TrimSpace(string(body))
+		if strings.HasPrefix(text, "{") {
+			var fields struct{ Code, State string }
+			require.NoError(t, json.Unmarshal(body, &fields))
+			require.True(t, utf8.Valid(body))
+			var exact map[string]any
+			require.NoError(t, json.Unmarshal(body, &exact))
+			require.Equal(t, exact["code"], r.Code)
+			require.Equal(t, exact["state"], r.State)
+			return
+		}
+		values, err := url.ParseQuery(text)
+		require.NoError(t, err)
+		require.Equal(t, []string{r.Code}, values["code"])
+		require.Equal(t, []string{"s"}, values["state"])
+		require.Empty(t, values.Get("error"))
+	})
+}
+
+// FuzzTokenResponse: an accepted token can be sent, is a bearer's, and is the
+// same when it was written and read again.
+func FuzzTokenResponse(f *testing.F) {
+	for _, body := range []string{
+		`{"access_token":"a","token_type":"Bearer","expires_in":86400,"scope":"openid email","refresh_token":"r","id_token":"i"}`,
+		`{"access_token":"a","token_type":"bearer"}`, `{"access_token":"","token_type":"Bearer"}`, `{"token_type":"Bearer"}`, `{"access_token":"a"}`,
+		`{"access_token":"a","token_type":"DPoP"}`, `{"access_token":"a b","token_type":"BEARER","expires_in":"3600"}`, `{"access_token":"a\r\nX: y","token_type":"Bearer"}`,
+		`{"access_token":"ä","token_type":"Bearer"}`, `{"access_token":"a","token_type":"Bearer","expires_in":3600.0}`, `{"access_token":"a","token_type":"Bearer","expires_in":1e300}`,
+		`{"access_token":"a","token_type":"Bearer","expires_in":-1}`, `{"access_token":"a","token_type":"Bearer","expires_in":"x"}`, `{"access_token":"a","token_type":"Bearer","expires_in":null}`,
+		`{"access_token":"a","token_type":"Bearer","scope":" a  b "}`, `{"access_token":"a","token_type":"Bearer","refresh_token":"\u0000"}`, `{"access_token":"a","token_type":"Bearer","id_token":"\ud800"}`,
+		`{}`, `null`, `[]`, ``, `{"error":"invalid_grant"}`, `{"access_token":"a","access_token":null,"token_type":"Bearer"}`, `{"ACCESS_TOKEN":"a","Token_Type":"Bearer"}`,
+		`{"access_token":"a","token_type":"Bearer","schema":{"migration":0}}`,
+	} {
+		f.Add([]byte(body))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		a := fuzzAuthenticator(t, &fuzzTransport{status: 200, header: http.Header{}, body: body})
+		before := time.Now()
+		token, err := a.Exchange(t.Context(), TokenizedPKCE{Code: faultCode, CodeVerifier: faultVerifier})
+		if err != nil {
+			require.Nil(t, token)
+			requireClean(t, err)
+			return
+		}
+		require.NotEmpty(t, token.AccessToken)
+		for _, text := range []string{token.AccessToken, token.RefreshToken} {
+			for i := range len(text) {
+				require.True(t, text[i] >= 0x20 && text[i] <= 0x7e, "byte %#x in a token", text[i])
+			}
+		}
+		require.Equal(t, "Bearer", token.TokenType)
+		var sent struct {
+			Type string `json:"token_type"`
+		}
+		require.NoError(t, json.Unmarshal(body, &sent))
+		require.Equal(t, "bearer", strings.ToLower(sent.Type))
+		if !token.Expiry.IsZero() {
+			century := 100 * 366 * 24 * time.Hour
+			require.WithinRange(t, token.Expiry, before.Add(-century), before.Add(century))
+		}
+
+		written, err := json.Marshal(token)
+		require.NoError(t, err)
+		var read Token
+		require.NoError(t, json.Unmarshal(written, &read))
+		if len(token.Scopes) == 0 {
+			token.Scopes, read.Scopes = nil, nil
+		}
+		require.Equal(t, *token, read)
+	})
+}
+
+// FuzzLocation: a redirect is only a result if it goes to the redirect URI, but
+// for its parameters.
+func FuzzLocation(f *testing.F) {
+	for _, location := range []string{
+		"http://127.0.0.1:3000/cb?code=c&state=s", "http://127.0.0.1:3000/cb#code=c&state=s", "http://127.0.0.1:3000/cb?error=login_required&state=s",
+		"http://127.0.0.1:3000/cb/?code=c&state=s", "http://127.0.0.1:3000/CB?code=c&state=s", "http://127.0.0.1:3001/cb?code=c&state=s", "https://127.0.0.1:3000/cb?code=c&state=s",
+		"http://127.0.0.1/cb?code=c&state=s", "http://u@127.0.0.1:3000/cb?code=c&state=s", "//127.0.0.1:3000/cb?code=c&state=s", "/login?code=c&state=s", "?code=c&state=s", "",
+		"http://127.0.0.1:3000/%63b?code=c&state=s", "http://127.0.0.1:3000/x/../cb?code=c&state=s", "http://127.0.0.1:3000/cb;x?code=c&state=s", "http://127.0.0.1:3000\\cb?code=c&state=s",
+		"HTTP://127.0.0.1:3000/cb?code=c&state=s", "http://127.0.0.1:3000/cb?state=s#code=c", "http://127.0.0.1:3000/cb?code=c&state=s&state=s", "http://127.0.0.1:3000?/cb&code=c&state=s",
+		"http:127.0.0.1:3000/cb?code=c&state=s", "http://127.0.0.1:3000/cb?code=%zz&state=s", "http://127.0.0.1:3000/cb?code=c&state=t", "http://127.0.0.1:3000/cb?",
+	} {
+		f.Add(location)
+	}
+	f.Fuzz(func(t *testing.T, location string) {
+		a := fuzzAuthenticator(t, &fuzzTransport{status: 302, header: http.Header{"Location": {location}}})
+		state := "s"
+		r, err := a.Authorize(t.Context(), AuthorizeAuth0Params{CodeChallenge: "c", State: &state})
+		if err != nil {
+			require.Nil(t, r)
+			requireClean(t, err)
+			var e *Error
+			require.ErrorAs(t, err, &e)
+			if e.Code == "" {
+				return
+			}
+		} else {
+			require.NotEmpty(t, r.Code)
+			require.Equal(t, "s", r.State)
+		}
+		// A result or an error of the server's: it has to have gone to the
+		// redirect URI, which the part before its parameters is, byte for byte
+		// but for the case of the scheme.
+		where, _, _ := strings.Cut(location, "#")
+		where, _, _ = strings.Cut(where, "?")
+		scheme, rest, _ := strings.Cut(where, ":")
+		if strings.Contains(rest, "/.") { // the same to whoever follows it
+			rest = "//" + path.Clean(strings.TrimPrefix(rest, "//"))
+		}
+		require.Equal(t, faultRedirect, strings.ToLower(scheme)+":"+rest, "accepted %q", location)
+	})
+}
+
+// FuzzRetryAfter: a wait is positive, and a day at most.
+func FuzzRetryAfter(f *testing.F) {
+	for _, v := range []string{
+		"", "0", "1", "-1", "120", "315360000", "9223372036854775807", "-9223372036854775808", "99999999999999999999", "1.5", "1e9", "soon", " 5", "+5", "0x10",
+		"Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "Friday, 31-Dec-99 23:59:59 GMT", "Fri Dec 31 23:59:59 2049", "Fri, 31 Dec 99999 23:59:59 GMT",
+	} {
+		f.Add(v, "")
+		f.Add("", v)
+		f.Add(v, v)
+	}
+	f.Fuzz(func(t *testing.T, after, reset string) {
+		h := http.Header{"Retry-After": {after}, "X-Ratelimit-Reset": {reset}}
+		wait, ok := retryAfter(h)
+		require.LessOrEqual(t, wait, 24*time.Hour)
+		require.Equal(t, ok, wait > 0, "%v, %v", wait, ok)
+		if n := strings.TrimLeft(after, "0123456789"); n == "" && strings.TrimLeft(after, "0") != "" {
+			require.True(t, ok, "a number of seconds says nothing")
+			if len(after) <= 4 {
+				var seconds int
+				_, err := fmt.Sscanf(after, "%d", &seconds)
+				require.NoError(t, err)
+				require.Equal(t, time.Duration(seconds)*time.Second, wait)
+			}
+		}
+		e := (&answer{status: 429, header: h}).refusal("userinfo")
+		require.Equal(t, max(wait, 0) > 0, e.RetryAfter > 0)
+	})
+}
+
+// idTokenRules are those of OpenID Connect Core §3.1.3.7, written down a second
+// time: it says which one the payload breaks.
+func idTokenRules(payload []byte, alg, issuer, accessToken, nonce string, maxAge time.Duration, before, after time.Time) error {
+	var c map[string]any
+	if err := json.Unmarshal(payload, &c); err != nil {
+		return errors.New("payload is no JSON object")
+	}
+	str := func(name string) string { s, _ := c[name].(string); return s }
+	num := func(name string) (time.Time, bool) {
+		n, ok := c[name].(float64)
+		const far = 1 << 40
+		return time.Unix(int64(max(-far, min(n, far))), 0), ok
+	}
+	if str("iss") == "" || issuer != "" && str("iss") != issuer {
+		return errors.New("iss")
+	}
+	if str("sub") == "" {
+		return errors.New("sub")
+	}
+	var auds []any
+	switch aud := c["aud"].(type) {
+	case string:
+		auds = []any{aud}
+	case []any:
+		auds = aud
+	}
+	if len(auds) == 0 {
+		return errors.New("aud")
+	}
+	for _, aud := range auds {
+		if aud != "client" {
+			return errors.New("aud")
+		}
+	}
+	if azp, ok := c["azp"]; ok && azp != nil && azp != "" && azp != "client" {
+		return errors.New("azp")
+	}
+	if exp, ok := num("exp"); !ok || !before.Before(exp.Add(31*time.Second)) {
+		return errors.New("exp")
+	}
+	if iat, ok := num("iat"); !ok || after.Before(iat.Add(-31*time.Second)) {
+		return errors.New("iat")
+	}
+	if nonce != "" && str("nonce") != nonce {
+		return errors.New("nonce")
+	}
+	if at, ok := num("auth_time"); maxAge > 0 && (!ok || at.Before(before.Add(-maxAge-31*time.Second))) {
+		return errors.New("auth_time")
+	}
+	if got := str("at_hash"); got != "" {
+		s256 := sha256.Sum256([]byte(accessToken))
+		s384 := sha512.Sum384([]byte(accessToken))
+		s512 := sha512.Sum512([]byte(accessToken))
+		sum := s512[:]
+		switch {
+		case strings.HasSuffix(alg, "256"):
+			sum = s256[:]
+		case strings.HasSuffix(alg, "384"):
+			sum = s384[:]
+		}
+		if base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2]) != got {
+			return errors.New("at_hash")
+		}
+	}
+	return nil
+}
+
+// FuzzIDToken: no ID token is accepted that breaks a rule, of the three ways it
+// may come: as any text, of any header and claims, and signed.
+func FuzzIDToken(f *testing.F) {
+	now := time.Now().Unix()
+	claims := func(change string) string {
+		c := fmt.Sprintf(`{"iss":"https://issuer.example/","sub":"u","aud":"client","exp":%d,"iat":%d,"auth_time":%d,"nonce":"n"`, now+1<<30, now, now)
+		if change != "" {
+			c += "," + change
+		}
+		return c + "}"
+	}
+	const edDSA = `{"alg":"EdDSA","kid":"k"}`
+	for _, change := range []string{
+		"", `"at_hash":"x"`, `"azp":"client"`, `"azp":"other"`, `"x":[{}]`,
+		// Given twice, of which another reader might take the other.
+		`"aud":"other"`, `"iss":"https://elsewhere.example/"`, `"sub":""`, `"exp":1`, `"NONCE":"m"`, `"Aud":"client"`,
+	} {
+		f.Add(edDSA, claims(change))
+	}
+	good := claims("")
+	for _, bent := range [][2]string{
+		{`"sub":"u"`, `"sub":""`},
+		{`"sub":"u",`, ``},
+		{`"sub":"u"`, `"sub":1`},
+		{`"aud":"client"`, `"aud":["client"]`},
+		{`"aud":"client"`, `"aud":["client","other"]`},
+		{`"aud":"client"`, `"aud":["other"]`},
+		{`"aud":"client"`, `"aud":[]`},
+		{`"aud":"client"`, `"aud":["client",null]`},
+		{`"aud":"client",`, ``},
+		{`"nonce":"n"`, `"nonce":""`},
+		{`"nonce":"n"`, `"nonce":"m"`},
+		{`"iss":"https://issuer.example/"`, `"iss":"https://issuer.example"`},
+		{`"iss":"https://issuer.example/"`, `"iss":null`},
+		{`"exp":`, `"exp":-`},
+		{`"exp":`, `"ex":`},
+		{`"iat":`, `"iat":9`},
+		{`"iat":`, `"ia":`},
+		{`"auth_time":`, `"auth_tim":`},
+		{`{`, ``},
+		{`}`, ``},
+	} {
+		f.Add(edDSA, strings.Replace(good, bent[0], bent[1], 1))
+	}
+	for _, header := range []string{
+		`{"alg":"none"}`, `{"alg":"None","kid":"k"}`, `{"alg":""}`, `{}`, `{"alg":"RS256","kid":"k"}`, `{"alg":"HS256","kid":"k"}`, `{"alg":"EdDSA"}`, `{"alg":"EdDSA","kid":"other"}`,
+		`{"alg":"EdDSA","kid":"k","crit":["b64"],"b64":false}`, `{"alg":"EdDSA","alg":"none","kid":"k"}`, `null`, `[]`, ``, `{"ALG":"EdDSA"}`, `{"alg":"EdDSA","kid":"k","jwk":{}}`,
+	} {
+		f.Add(header, good)
+	}
+	f.Add(good, "")
+	f.Add(rawJWT(edDSA, good), "")
+
+	public, private, err := ed25519.GenerateKey(nil)
+	require.NoError(f, err)
+	const issuer = "https://issuer.example/"
+	plain := fuzzAuthenticator(f, &fuzzTransport{status: 404})
+	verifying := fuzzAuthenticator(f, &fuzzTransport{status: 404})
+	verifying.config.Issuer, verifying.config.IDTokenAlgorithms = issuer, []string{"EdDSA"}
+	verifying.issuer.algs = nil
+	require.NoError(f, verifying.initIssuer())
+
+	attempt := &Attempt{Nonce: "n", MaxAge: time.Hour}
+	fits := func(c *claimsOf) error { return c.fits(attempt) }
+	f.Fuzz(func(t *testing.T, header, payload string) {
+		enc := base64.RawURLEncoding.EncodeToString
+		signed := enc([]byte(header)) + "." + enc([]byte(payload))
+		signature := ed25519.Sign(private, []byte(signed))
+		check := func(a *Authenticator, raw string) error {
+			verifying.issuer.keys.Store(&[]jose.JSONWebKey{{Key: public, KeyID: "k", Algorithm: "EdDSA"}})
+			before := time.Now()
+			token := &Token{AccessToken: "a", IDToken: raw}
+			err := a.checkIDToken(context.Background(), "complete", token, fits)
+			if err != nil {
+				require.ErrorAs(t, err, new(*Error))
+				require.Nil(t, token.claims)
+				require.ErrorIs(t, token.Claims(new(any)), ErrNotVerified)
+				return err
+			}
+			parts := strings.Split(raw, ".")
+			require.Len(t, parts, 3)
+			head, err := base64.RawURLEncoding.DecodeString(parts[0])
+			require.NoError(t, err)
+			var h map[string]any
+			require.NoError(t, json.Unmarshal(head, &h))
+			alg, _ := h["alg"].(string)
+			require.NotEmpty(t, alg)
+			require.NotEqual(t, "none", strings.ToLower(alg))
+			body, err := base64.RawURLEncoding.DecodeString(parts[1])
+			require.NoError(t, err)
+			require.Equal(t, body, token.claims)
+			require.NoError(t, idTokenRules(body, alg, a.config.Issuer, "a", "n", attempt.MaxAge, before, time.Now()), "accepted %s", body)
+			return nil
+		}
+		_ = check(plain, header) // as any text
+		_ = check(verifying, header)
+		_ = check(plain, signed+"."+enc([]byte("signature")))
+		if err := check(verifying, signed+"."+enc(signature)); err == nil {
+			var h map[string]any
+			require.NoError(t, json.Unmarshal([]byte(header), &h))
+			require.Equal(t, "EdDSA", h["alg"])
+			require.Contains(t, []any{nil, "", "k"}, h["kid"])
+		}
+		signature[0] ^= 1
+		require.Error(t, check(verifying, signed+"."+enc(signature)), "a signature that is none")
+		require.Error(t, check(verifying, signed+"."), "no signature")
+	})
+}
+
+type claimsOf = claims // where a variable has that name
+
+// FuzzParseCallback: what is accepted is the query or the fragment of the URL,
+// with a code or an error in it, and is the same when put in a URL again.
+func FuzzParseCallback(f *testing.F) {
+	for _, raw := range []string{
+		"http://127.0.0.1:3000/cb?code=c&state=s", " http://127.0.0.1:3000/cb#code=c&state=s\n", "http://a/?error=x", "code=c", "?code=c", "#error=x", "http://a/", "", "%", "http://a/?code=%zz",
+		"http://a/?x=1#code=c", "http://a/?code=c#code=d", "http://a/?code=c;d", "http://a/#/cb?code=c", "myapp:/cb?code=c", "http://a/?code", "http://[::1/?code=c", "http://a/#code=%2523&state=%26",
+	} {
+		f.Add(raw)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		v, err := ParseCallback(raw)
+		if err != nil {
+			require.Nil(t, v)
+			require.ErrorAs(t, err, new(*Error))
+			return
+		}
+		require.True(t, v.Has("code") || v.Has("error"))
+		rest, fragment, _ := strings.Cut(strings.TrimSpace(raw), "#")
+		_, query, _ := strings.Cut(rest, "?")
+		fromQuery, qerr := url.ParseQuery(query)
+		fromFragment, ferr := url.ParseQuery(fragment)
+		require.True(t, qerr == nil && reflect.DeepEqual(v, fromQuery) || ferr == nil && reflect.DeepEqual(v, fromFragment), "%q gave %v", raw, v)
+		for _, join := range []string{"?", "#"} {
+			again, err := ParseCallback("https://app.example/cb" + join + v.Encode())
+			require.NoError(t, err)
+			require.Equal(t, v, again)
+		}
+	})
+}
+
+// FuzzScalars: a moment, a lifetime and a list of scopes are the same when
+// written and read again.
+func FuzzScalars(f *testing.F) {
+	for _, data := range []string{
+		`"2026-01-02T03:04:05Z"`, `"2026-01-02T03:04:05.123456789+02:00"`, `"2026-01-02"`, `"2026-01-02 03:04:05"`, `1767323045`, `"1767323045"`, `1767323045.5`, `0`, `-1`, `1e300`, `""`, `null`,
+		`"0000-01-01T00:00:00Z"`, `"9999-12-31T23:59:59-23:59"`, `"2026-01-02T03:04:05+24:00"`, `253402300799`, `253402300800`, `86400`, `"86400"`, `86400.0`, `9223372036854775808`, `"NaN"`, `"Inf"`, `"0x10"`,
+		`true`, `{}`, `"openid email"`, `" openid   email\t"`, `"\u00a0"`,
+	} {
+		f.Add([]byte(data))
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var at Timestamp
+		if json.Unmarshal(data, &at) == nil {
+			written, err := json.Marshal(at)
+			require.NoError(t, err, "%s was read as %v, which can't be written", data, at)
+			var again Timestamp
+			require.NoError(t, json.Unmarshal(written, &again))
+			require.True(t, at.Equal(again.Time), "%v became %v", at, again)
+		}
+		var lasts Seconds
+		if json.Unmarshal(data, &lasts) == nil {
+			written, err := json.Marshal(lasts)
+			require.NoError(t, err)
+			var again Seconds
+			require.NoError(t, json.Unmarshal(written, &again))
+			require.Equal(t, lasts, again)
+			require.LessOrEqual(t, lasts.Duration().Abs(), 101*365*24*time.Hour)
+			require.Equal(t, lasts > 0, lasts.Duration() > 0)
+		}
+		var scopes Scopes
+		if json.Unmarshal(data, &scopes) == nil {
+			for _, scope := range scopes {
+				require.NotEmpty(t, scope)
+				assert.True(t, scopes.Contains(scope))
+			}
+			written, err := json.Marshal(scopes)
+			require.NoError(t, err)
+			var again Scopes
+			require.NoError(t, json.Unmarshal(written, &again))
+			if len(scopes) > 0 {
+				require.Equal(t, scopes, again)
+			} else {
+				require.Empty(t, again)
+			}
+		}
+	})
+}
