@@ -1,0 +1,111 @@
+package loopback
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+const (
+	maxConns = 32
+	// grace is how long a connection may take before it has to make room for
+	// others. The request of a browser on this machine is there at once.
+	grace = 250 * time.Millisecond
+)
+
+// gate bounds the number of open connections. When there is no room, those
+// that were open for longer than grace are closed, so that slow ones can't
+// keep the browser out; meanwhile new ones wait in the kernel's queue, so that
+// fast ones can't push the browser out either.
+type gate struct {
+	slots chan struct{}
+	mu    sync.Mutex
+	conns map[*gatedConn]struct{}
+}
+
+func newGate() *gate {
+	return &gate{slots: make(chan struct{}, maxConns), conns: make(map[*gatedConn]struct{})}
+}
+
+// enter waits for room.
+func (g *gate) enter() {
+	for {
+		select {
+		case g.slots <- struct{}{}:
+			return
+		case <-time.After(g.evict()):
+		}
+	}
+}
+
+// evict closes the connections that are over their grace, and says how long
+// the oldest of the others has left.
+func (g *gate) evict() time.Duration {
+	g.mu.Lock()
+	var late []*gatedConn
+	wait := grace
+	for c := range g.conns {
+		switch left := time.Until(c.accepted.Add(grace)); {
+		case c.claimed.Load():
+		case left <= 0:
+			late = append(late, c)
+		default:
+			wait = min(wait, left)
+		}
+	}
+	g.mu.Unlock()
+	for _, c := range late {
+		_ = c.Close()
+	}
+	return wait
+}
+
+// gatedListener accepts connections that went through the gate.
+type gatedListener struct {
+	net.Listener
+	gate *gate
+}
+
+func (l gatedListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	l.gate.enter()
+	conn := &gatedConn{
+		TCPConn:  c.(*net.TCPConn), // what a TCP listener gives
+		gate:     l.gate,
+		accepted: time.Now(),
+		closed:   make(chan struct{}),
+	}
+	l.gate.mu.Lock()
+	l.gate.conns[conn] = struct{}{}
+	l.gate.mu.Unlock()
+	return conn, nil
+}
+
+// gatedConn gives its slot back when it is closed. It embeds the *net.TCPConn
+// for its CloseWrite, by which net/http makes sure that an answer arrives.
+type gatedConn struct {
+	*net.TCPConn
+	gate     *gate
+	accepted time.Time
+	claimed  atomic.Bool // it brought the callback: not to be evicted
+	once     sync.Once
+	closed   chan struct{}
+}
+
+type connKey struct{} // of the connection in a request's context
+
+func (c *gatedConn) Close() error {
+	err := c.TCPConn.Close()
+	c.once.Do(func() {
+		c.gate.mu.Lock()
+		delete(c.gate.conns, c)
+		c.gate.mu.Unlock()
+		<-c.gate.slots
+		close(c.closed)
+	})
+	return err
+}
