@@ -1,0 +1,55 @@
+package tokenfile_test
+
+import (
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"syscall"
+	"testing"
+	"unsafe"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// A folder or a file that the system keeps from us is fs.ErrPermission.
+func TestPermissionDenied(t *testing.T) {
+	path := newPath(t)
+	require.NoError(t, put(t.Context(), open(t, path), token("a")))
+	t.Cleanup(func() { _ = os.Chmod(filepath.Dir(path), 0o700) })
+	require.NoError(t, os.Remove(path+".lock"))
+	require.NoError(t, os.Chmod(path, 0))
+	require.NoError(t, os.Chmod(filepath.Dir(path), 0o500))
+
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// Root is refused nothing, but a thread without its capabilities is. It
+		// ends with this goroutine.
+		runtime.LockOSThread()
+		if !assert.NoError(t, dropCapabilities()) {
+			return
+		}
+		_, err := open(t, path).Load(t.Context())
+		assert.ErrorIs(t, err, fs.ErrPermission)
+		assert.ErrorContains(t, err, "tokenfile: open "+path+": ")
+		err = put(t.Context(), open(t, path), token("b"))
+		assert.ErrorIs(t, err, fs.ErrPermission)
+		assert.ErrorContains(t, err, path+".lock")
+	}()
+	<-done
+}
+
+// dropCapabilities takes this thread's capabilities away, as capset(2) says.
+func dropCapabilities() error {
+	header := struct {
+		version uint32
+		pid     int32
+	}{version: 0x20080522}
+	var none [2]struct{ effective, permitted, inheritable uint32 }
+	if _, _, errno := syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none)), 0); errno != 0 {
+		return errno
+	}
+	return nil
+}
