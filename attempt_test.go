@@ -177,7 +177,8 @@ func TestCallback(t *testing.T) {
 		code  = "&code=" + theCode
 		plain = `{"issuer":"ISSUER","jwks_uri":"ISSUER/keys"}`
 		says  = `{"issuer":"ISSUER","jwks_uri":"ISSUER/keys","authorization_response_iss_parameter_supported":true}`
-		none  = "" // 404
+		none  = ""                                                                                           // 404
+		keys  = `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}` // RFC 8037's
 	)
 	mismatch, other := []error{ErrStateMismatch}, []error{ErrIssuerMismatch}
 	for _, tt := range []struct {
@@ -246,7 +247,7 @@ func TestCallback(t *testing.T) {
 					}
 					reply(200, strings.ReplaceAll(tt.metadata, "ISSUER", w.URL), asJSON)(rw, r)
 				case "/keys", "/.well-known/jwks.json":
-					reply(200, `{"keys":[{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM"}]}`, asJSON)(rw, r)
+					reply(200, keys, asJSON)(rw, r)
 				}
 			})
 			a := newAuth(t, w.URL, func(c *Config) {

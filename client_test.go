@@ -158,6 +158,14 @@ func requireError(t *testing.T, err error, want *Error, causes ...error) {
 
 func ptr[T any](v T) *T { return &v }
 
+func send(t *testing.T, client *http.Client, method, to string, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(t.Context(), method, to, body)
+	if !assert.NoError(t, err) {
+		return nil, err
+	}
+	return client.Do(req)
+}
+
 // The operations, as several tables carry them out.
 
 func authorize(ctx context.Context, a *Authenticator) error {
@@ -205,8 +213,8 @@ func get(uri, accept string, headers ...string) string {
 	return request("GET "+uri+" HTTP/1.1", "", append(headers, "Host: HOST", "Accept: "+accept, acceptGzip, userAgent))
 }
 
-func post(uri, form string, headers ...string) string {
-	return request("POST "+uri+" HTTP/1.1", form, append(headers, "Host: HOST", "Accept: application/json", acceptGzip, userAgent,
+func post(form string, headers ...string) string {
+	return request("POST /oauth/token HTTP/1.1", form, append(headers, "Host: HOST", "Accept: application/json", acceptGzip, userAgent,
 		asForm, fmt.Sprint("Content-Length: ", len(form))))
 }
 
@@ -254,7 +262,7 @@ func TestRequests(t *testing.T) {
 		}, {
 			name: "exchange a code",
 			call: exchange,
-			want: post("/oauth/token", sentCode),
+			want: post(sentCode),
 		}, {
 			name:   "exchange a code, every field given",
 			config: identified,
@@ -266,7 +274,7 @@ func TestRequests(t *testing.T) {
 				})
 				return err
 			},
-			want: post("/oauth/token", "audience=https%3A%2F%2Fpieces.us.auth0.com&client_id=c&code=a+b%26c&code_verifier=v~&grant_type=authorization_code"+
+			want: post("audience=https%3A%2F%2Fpieces.us.auth0.com&client_id=c&code=a+b%26c&code_verifier=v~&grant_type=authorization_code"+
 				"&redirect_uri=com.example%3A%2Fcb&schema%5Bmigration%5D=0&schema%5Bsemantic%5D=MAJOR_0_MINOR_0_PATCH_1", "X-Application-Id: my-app"),
 		}, {
 			name: "exchange a refresh token, three fields whatever else is set",
@@ -277,19 +285,19 @@ func TestRequests(t *testing.T) {
 				})
 				return err
 			},
-			want: post("/oauth/token", sentRefresh),
+			want: post(sentRefresh),
 		}, {
 			name: "exchange a refresh token, the grant type from what is there",
 			call: func(ctx context.Context, a *Authenticator) error {
 				_, err := a.Exchange(ctx, TokenizedPKCE{RefreshToken: theRefresh})
 				return err
 			},
-			want: post("/oauth/token", sentRefresh),
+			want: post(sentRefresh),
 		}, {
 			name:   "refresh",
 			config: identified,
 			call:   refresh,
-			want:   post("/oauth/token", sentRefresh, "X-Application-Id: my-app"),
+			want:   post(sentRefresh, "X-Application-Id: my-app"),
 		}, {
 			name: "complete",
 			call: func(ctx context.Context, a *Authenticator) error {
@@ -297,7 +305,7 @@ func TestRequests(t *testing.T) {
 				_, err := a.Complete(ctx, attempt, url.Values{"state": {theState}, "code": {theCode}})
 				return err
 			},
-			want: post("/oauth/token", "client_id="+theClient+"&code="+theCode+"&code_verifier="+theVerifier+
+			want: post("client_id=" + theClient + "&code=" + theCode + "&code_verifier=" + theVerifier +
 				"&grant_type=authorization_code&redirect_uri=http%3A%2F%2F127.0.0.1%3A4711%2Fcb"),
 		}, {
 			name:   "userinfo, which alone is authorized and not identified",
@@ -590,6 +598,7 @@ func TestExchangeAnswers(t *testing.T) {
 			answer: tokenWith(`,"expires_in":{}`),
 			err:    &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome},
 		},
+		{name: "no access token", answer: reply(200, `{"token_type":"Bearer","expires_in":60}`, asJSON), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
 		{name: "an empty object", answer: reply(200, "{}", asJSON), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
 		{name: "null", answer: reply(200, "null", asJSON), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
 		{name: "a list", answer: reply(200, "[]", asJSON), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
@@ -628,6 +637,11 @@ func TestExchangeAnswers(t *testing.T) {
 			name:   "too many, for longer than a call may wait",
 			answer: reply(429, `{"error":"too_many_requests"}`, asJSON, "Retry-After: 3600"),
 			err:    &Error{StatusCode: 429, Code: "too_many_requests", RetryAfter: time.Hour},
+		},
+		{
+			name:   "a failure with a code",
+			answer: reply(500, `{"error":"invalid_grant"}`, asJSON),
+			err:    &Error{StatusCode: 500, Code: "invalid_grant"}, causes: []error{ErrUnknownOutcome, ErrSignInRequired},
 		},
 		{name: "an error as a page", answer: reply(400, "<html>", asHTML), err: &Error{StatusCode: 400}},
 		{name: "an error as an object", answer: reply(400, `{"error":{"message":"`+theCode+`"}}`, asJSON), err: &Error{StatusCode: 400}},
@@ -731,6 +745,7 @@ func TestUserInfoAnswers(t *testing.T) {
 		{name: "too many", answer: reply(429, "", "Retry-After: 60"), err: &Error{StatusCode: 429, RetryAfter: time.Minute}},
 		{name: "an empty object", answer: reply(200, "{}", asJSON), err: &Error{StatusCode: 200}},
 		{name: "an empty object with room in it", answer: reply(200, "{\n}\n", asJSON), err: &Error{StatusCode: 200}},
+		{name: "an error with status 200", answer: reply(200, `{"error":"invalid_token"}`, asJSON), err: &Error{StatusCode: 200, Code: "invalid_token"}},
 		{name: "null", answer: reply(200, "null", asJSON), err: &Error{StatusCode: 200}},
 		{name: "a list", answer: reply(200, "[]", asJSON), err: &Error{StatusCode: 200}},
 		{name: "nothing", answer: reply(200, "", asJSON), err: &Error{StatusCode: 200}},
@@ -879,7 +894,7 @@ func TestCallersHTTPClient(t *testing.T) {
 	require.Equal(t, 1, sent)
 	require.Nil(t, client.CheckRedirect)
 
-	resp, err := client.Get(w.URL + "/from")
+	resp, err := send(t, client, http.MethodGet, w.URL+"/from", nil)
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, "/to", resp.Request.URL.Path, "redirects are followed as ever")
@@ -1232,7 +1247,7 @@ func TestAPI(t *testing.T) {
 	require.Empty(t, elsewhere.requests())
 	require.Equal(t, []string{
 		request("GET /userinfo HTTP/1.1", "", []string{"Host: HOST", acceptGzip, userAgent, "Authorization: Bearer " + theAccess}),
-		strings.Replace(post("/oauth/token", sentRefresh, "X-Application-Id: my-app"), "Accept: application/json\n", "", 1),
+		strings.Replace(post(sentRefresh, "X-Application-Id: my-app"), "Accept: application/json\n", "", 1),
 		request("GET /v2/logout HTTP/1.1", "", []string{"Host: HOST", acceptGzip, userAgent, "X-Application-Id: my-app"}),
 	}, w.requests())
 

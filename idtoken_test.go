@@ -445,6 +445,7 @@ func TestIssuerTrouble(t *testing.T) {
 		err    *Error
 		causes []error
 	}{
+		{name: "none of the keys for us", bend: func(p *provider) { p.jwks = reply(200, `{"keys":[{"kty":"new"}]}`, asJSON) }, err: &Error{Op: "jwks", StatusCode: 200}},
 		{name: "no keys", bend: func(p *provider) { p.jwks = reply(500, "<html>", asHTML) }, err: &Error{Op: "jwks", StatusCode: 500}},
 		{name: "an empty set of keys", bend: func(p *provider) { p.jwks = reply(200, `{"keys":[]}`, asJSON) }, err: &Error{Op: "jwks", StatusCode: 200}},
 		{name: "keys as a page", bend: func(p *provider) { p.jwks = reply(200, "<html>", asHTML) }, err: &Error{Op: "jwks", StatusCode: 200}},

@@ -1,7 +1,6 @@
 package piecesauth
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -135,8 +134,9 @@ func (b *bench) requireToken(want string) {
 type fakeStore struct {
 	*bench
 
-	failures []error // of the next savings
-	twice    bool    // whether fn runs twice, as where a transaction is repeated
+	failures []error       // of the next savings
+	twice    bool          // whether fn runs twice, as where a transaction is repeated
+	lag      time.Duration // between the end of the next update and the caller's knowing
 }
 
 func (s *fakeStore) Load(ctx context.Context) (*Token, error) {
@@ -145,6 +145,9 @@ func (s *fakeStore) Load(ctx context.Context) (*Token, error) {
 }
 
 func (s *fakeStore) Update(ctx context.Context, fn func(context.Context, *Token) (*Token, error)) error {
+	lag := s.lag
+	s.lag = 0
+	defer func() { time.Sleep(lag) }()
 	return s.MemoryStore.Update(ctx, func(ctx context.Context, stored *Token) (*Token, error) {
 		s.note("update")
 		if s.twice {
@@ -213,8 +216,8 @@ func TestRefreshBefore(t *testing.T) {
 				b.requireToken("a0")
 				for _, next := range []string{"a1", "a2"} {
 					time.Sleep(time.Hour - want - 1)
-					b.requireToken("a" + fmt.Sprint(b.refreshes))
-					time.Sleep(1)
+					b.requireToken(fmt.Sprint("a", b.refreshes))
+					time.Sleep(time.Nanosecond)
 					b.requireToken(next)
 				}
 				require.Equal(t, 2, b.refreshes)
@@ -551,9 +554,9 @@ func (brokenStore) Update(context.Context, func(context.Context, *Token) (*Token
 
 // TestChangeDuringRefresh lets no refresh undo what a person did meanwhile.
 func TestChangeDuringRefresh(t *testing.T) {
-	during := func(t *testing.T, change func(*bench) error) *bench {
+	during := func(t *testing.T, lag time.Duration, change func(*bench) error) *bench {
 		b := newBench(t)
-		b.delay = time.Second
+		b.delay, b.store.lag = time.Second, lag
 		time.Sleep(time.Hour)
 		done := make(chan error)
 		go func() {
@@ -566,22 +569,24 @@ func TestChangeDuringRefresh(t *testing.T) {
 		require.Equal(t, 1, b.refreshes)
 		return b
 	}
-	t.Run("Save", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			b := during(t, func(b *bench) error {
-				return b.source.Save(t.Context(), &Token{AccessToken: "new", RefreshToken: "n0", Expiry: time.Now().Add(time.Hour)})
+	for _, lag := range []time.Duration{0, time.Minute} { // so that the refresh ends first, or last
+		t.Run(fmt.Sprint("Save ", lag), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := during(t, lag, func(b *bench) error {
+					return b.source.Save(t.Context(), &Token{AccessToken: "new", RefreshToken: "n0", Expiry: time.Now().Add(time.Hour)})
+				})
+				b.requireToken("new")
+				require.Equal(t, "n0", b.stored())
 			})
-			b.requireToken("new")
-			require.Equal(t, "n0", b.stored())
 		})
-	})
-	t.Run("Forget", func(t *testing.T) {
-		synctest.Test(t, func(t *testing.T) {
-			b := during(t, func(b *bench) error { return b.source.Forget(t.Context()) })
-			_, err := b.source.Token(t.Context())
-			requireError(t, err, &Error{Op: "token"}, ErrNoToken, ErrSignInRequired)
+		t.Run(fmt.Sprint("Forget ", lag), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				b := during(t, lag, func(b *bench) error { return b.source.Forget(t.Context()) })
+				_, err := b.source.Token(t.Context())
+				requireError(t, err, &Error{Op: "token"}, ErrNoToken, ErrSignInRequired)
+			})
 		})
-	})
+	}
 }
 
 func TestSaveAndForget(t *testing.T) {
@@ -708,7 +713,7 @@ func TestClient(t *testing.T) {
 			b := newBench(t)
 			var sent int
 			client := b.source.Client(direct(func(w http.ResponseWriter, r *http.Request) { sent++; reply(401, "")(w, r) }))
-			resp, err := client.Get("https://api.example.com/")
+			resp, err := send(t, client, http.MethodGet, "https://api.example.com/", nil)
 			require.NoError(t, err)
 			require.NoError(t, resp.Body.Close())
 			require.Equal(t, 401, resp.StatusCode)
@@ -722,13 +727,13 @@ func TestClient(t *testing.T) {
 			b.delay = time.Second
 			client := b.source.Client(direct(func(w http.ResponseWriter, r *http.Request) {
 				if r.Header.Get("Authorization") == "Bearer a0" {
-					w.WriteHeader(401)
+					w.WriteHeader(http.StatusUnauthorized)
 				}
 			}))
 			var wg sync.WaitGroup
 			for range 50 {
 				wg.Go(func() {
-					resp, err := client.Get("https://api.example.com/")
+					resp, err := send(t, client, http.MethodGet, "https://api.example.com/", nil)
 					if assert.NoError(t, err) {
 						assert.Equal(t, 200, resp.StatusCode)
 						assert.NoError(t, resp.Body.Close())
@@ -744,8 +749,8 @@ func TestClient(t *testing.T) {
 			b := newBench(t)
 			b.put(nil)
 			closed := &closeNoter{Reader: strings.NewReader(body)}
-			_, err := b.source.Client(direct(func(http.ResponseWriter, *http.Request) { t.Error("sent") })).
-				Post("https://api.example.com/", "text/plain", closed)
+			client := b.source.Client(direct(func(http.ResponseWriter, *http.Request) { t.Error("sent") }))
+			_, err := send(t, client, http.MethodPost, "https://api.example.com/", closed)
 			require.ErrorIs(t, err, ErrSignInRequired)
 			require.True(t, closed.closed)
 		})
@@ -796,7 +801,7 @@ func TestClientKeepsTheToken(t *testing.T) {
 					}},
 				} {
 					sent = nil
-					resp, err := client.Get(tt.url)
+					resp, err := send(t, client, http.MethodGet, tt.url, nil)
 					if tt.want == nil {
 						var e *Error
 						require.ErrorAs(t, err, &e)
@@ -833,7 +838,7 @@ func TestClientOverANetwork(t *testing.T) {
 	auth := newWire(t, reply(200, tokenBody, asJSON))
 	source := newAuth(t, auth.URL).TokenSource(new(MemoryStore))
 	require.NoError(t, source.Save(t.Context(), &Token{AccessToken: "old", RefreshToken: theRefresh, Expiry: time.Now().Add(time.Hour)}))
-	resp, err := source.Client(nil).Post(api.URL, "text/plain", bytes.NewReader([]byte("payload")))
+	resp, err := send(t, source.Client(nil), http.MethodPost, api.URL, strings.NewReader("payload"))
 	require.NoError(t, err)
 	require.NoError(t, resp.Body.Close())
 	require.Equal(t, 200, resp.StatusCode)
