@@ -180,9 +180,6 @@ func New(config Config) (*Authenticator, error) {
 	if a.userInfo, err = NewGetAuth0UserInfoRequest(server); err == nil {
 		a.token, err = NewExchangeForAuth0TokenRequestWithBody(server, formType, nil)
 	}
-	if err == nil {
-		a.api, err = NewClientWithResponses(server, WithHTTPClient(apiClient{a}), WithRequestEditorFn(a.identify))
-	}
 	if err != nil {
 		return fail("BaseURL", err)
 	}
@@ -246,7 +243,12 @@ func (a *Authenticator) identify(_ context.Context, r *http.Request) error {
 // its timeout and cap, X-Application-ID. What a generator can't know is the
 // caller's: checks of what comes back, and the Authorization header of
 // GetAuth0UserInfo, for which a [RequestEditorFn] serves.
-func (a *Authenticator) API() *ClientWithResponses { return a.api }
+func (a *Authenticator) API() *ClientWithResponses {
+	// As NewClientWithResponses does, but for an error that can't be: New checked the URL.
+	return &ClientWithResponses{&Client{
+		Server: a.base.String(), Client: apiClient{a}, RequestEditors: []RequestEditorFn{a.identify},
+	}}
+}
 
 // apiClient bounds what the generated client, which reads to the end, takes.
 type apiClient struct{ a *Authenticator }

@@ -1,7 +1,12 @@
 package piecesauth
 
 import (
+	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/elliptic"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/subtle"
@@ -9,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/url"
 	"slices"
@@ -16,23 +22,22 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-	josejson "github.com/go-jose/go-jose/v4/json" // exact in names, and refuses one given twice
+	"github.com/golang-jwt/jwt/v5"
 )
 
 const leeway = 30 * time.Second // between this machine's clock and the issuer's
 
 // claims of an ID token that have a meaning here (OpenID Connect Core §2).
 type claims struct {
-	Issuer   string   `json:"iss"`
-	Subject  string   `json:"sub"`
-	Audience audience `json:"aud"`
-	Party    string   `json:"azp"`
-	Expiry   *float64 `json:"exp"`
-	IssuedAt *float64 `json:"iat"`
-	AuthTime *float64 `json:"auth_time"`
-	Nonce    string   `json:"nonce"`
-	AtHash   string   `json:"at_hash"`
+	Issuer   string
+	Subject  string
+	Audience audience
+	Party    string
+	Expiry   *float64
+	IssuedAt *float64
+	AuthTime *float64
+	Nonce    string
+	AtHash   string
 }
 
 // audience is one string on the wire, or several.
@@ -46,51 +51,97 @@ func (a *audience) UnmarshalJSON(b []byte) error {
 	return json.Unmarshal(b, (*[]string)(a))
 }
 
-// parseIDToken reads a compact JWS without checking its signature.
-func parseIDToken(raw string) (alg string, payload []byte, c *claims, err error) {
+// exactly decodes the members of a JSON object by their very names, each given
+// once: encoding/json alone would take "SUB" for "sub", and the last of several.
+func exactly(object []byte, members map[string]any) error {
+	if !json.Valid(object) {
+		return errors.New("not JSON")
+	}
+	d := json.NewDecoder(bytes.NewReader(object))
+	if start, _ := d.Token(); start != json.Delim('{') {
+		return errors.New("not an object")
+	}
+	for seen := map[string]bool{}; d.More(); {
+		token, _ := d.Token()
+		name, _ := token.(string)
+		v, known := members[name]
+		if !known {
+			v = new(json.RawMessage)
+		}
+		if err := d.Decode(v); err != nil {
+			return err
+		}
+		if seen[name] {
+			return errors.New("a member twice")
+		}
+		seen[name] = true
+	}
+	return nil
+}
+
+// idToken is a compact JWS (RFC 7515 §7.1) in its parts. Its signature has not
+// been checked.
+type idToken struct {
+	alg, kid  string
+	signed    string // what the signature is of
+	signature []byte
+	payload   []byte
+	claims    claims
+}
+
+func parseIDToken(raw string) (*idToken, error) {
 	parts := strings.Split(raw, ".")
 	if len(parts) != 3 {
-		return "", nil, nil, errors.New("the ID token is not a signed JWT")
+		return nil, errors.New("the ID token is not a signed JWT")
 	}
-	var header struct {
-		Alg string `json:"alg"`
+	t := &idToken{signed: raw[:len(parts[0])+1+len(parts[1])]}
+	var (
+		head []byte
+		err  error
+		crit json.RawMessage // extensions that have to be understood (RFC 7515 §4.1.11)
+		c    = &t.claims
+	)
+	for i, part := range []*[]byte{&head, &t.payload, &t.signature} {
+		if err == nil {
+			*part, err = base64.RawURLEncoding.Strict().DecodeString(parts[i])
+		}
 	}
-	head, err := base64.RawURLEncoding.DecodeString(parts[0])
 	if err == nil {
-		err = josejson.Unmarshal(head, &header)
+		err = exactly(head, map[string]any{"alg": &t.alg, "kid": &t.kid, "crit": &crit})
 	}
 	if err == nil {
-		payload, err = base64.RawURLEncoding.DecodeString(parts[1])
+		err = exactly(t.payload, map[string]any{
+			"iss": &c.Issuer, "sub": &c.Subject, "aud": &c.Audience, "azp": &c.Party, "exp": &c.Expiry, "iat": &c.IssuedAt,
+			"auth_time": &c.AuthTime, "nonce": &c.Nonce, "at_hash": &c.AtHash,
+		})
 	}
-	if err == nil {
-		err = josejson.Unmarshal(payload, &c)
+	if err != nil || crit != nil {
+		return nil, errors.New("the ID token is malformed")
 	}
-	if err != nil || c == nil {
-		return "", nil, nil, errors.New("the ID token is malformed")
-	}
-	return header.Alg, payload, c, nil
+	return t, nil
 }
 
 // checkIDToken checks the token's ID token, then what fits says of its claims,
 // and gives the token its claims.
 func (a *Authenticator) checkIDToken(ctx context.Context, op string, t *Token, fits func(*claims) error) error {
-	alg, payload, c, err := parseIDToken(t.IDToken)
-	if err != nil {
-		return &Error{Op: op, Err: err}
+	id, err := parseIDToken(t.IDToken)
+	if err == nil && a.config.Issuer != "" {
+		err = a.verifySignature(ctx, id)
 	}
-	if a.config.Issuer != "" {
-		if payload, err = a.verifySignature(ctx, op, t.IDToken); err != nil {
-			return err
-		}
-	}
-	err = a.checkClaims(alg, c, t.AccessToken)
 	if err == nil {
-		err = fits(c)
+		err = a.checkClaims(id.alg, &id.claims, t.AccessToken)
 	}
-	if err != nil {
+	if err == nil {
+		err = fits(&id.claims)
+	}
+	var e *Error
+	switch {
+	case errors.As(err, &e): // of asking for the keys
+		return err
+	case err != nil:
 		return &Error{Op: op, Err: err}
 	}
-	t.claims = payload
+	t.claims = id.payload
 	return nil
 }
 
@@ -186,20 +237,21 @@ func (t *Token) subject() (string, error) {
 	if t.IDToken == "" {
 		return "", nil
 	}
-	_, _, c, err := parseIDToken(t.IDToken)
-	if err == nil && c.Subject == "" {
-		err = errors.New("sub of the ID token is missing")
-	}
-	if err != nil {
+	id, err := parseIDToken(t.IDToken)
+	switch {
+	case err != nil:
 		return "", err
+	case id.claims.Subject == "":
+		return "", errors.New("sub of the ID token is missing")
 	}
-	return c.Subject, nil
+	return id.claims.Subject, nil
 }
 
 // Verify checks the ID token of a token that was read from storage, as
 // [Authenticator.Complete] does but for the attempt's nonce and age, and gives
 // a copy of the token whose [Token.Claims] work. It fails with [ErrNotVerified]
-// where there is no ID token.
+// where there is no ID token. One that a refresh carried over may no longer
+// pass: it has expired, or its at_hash is of an earlier access token.
 func (a *Authenticator) Verify(ctx context.Context, token *Token) (*Token, error) {
 	const op = "verify"
 	if token == nil || token.IDToken == "" {
@@ -216,8 +268,7 @@ func (a *Authenticator) Verify(ctx context.Context, token *Token) (*Token, error
 // needed, and only what succeeded is kept.
 type issuer struct {
 	metadata atomic.Pointer[metadata]
-	keys     atomic.Pointer[[]jose.JSONWebKey]
-	algs     []jose.SignatureAlgorithm
+	keys     atomic.Pointer[[]key]
 }
 
 // metadata of an issuer (OpenID Connect Discovery §3, RFC 9207 §3).
@@ -230,10 +281,7 @@ type metadata struct {
 // initIssuer checks what the configuration says of ID tokens.
 func (a *Authenticator) initIssuer() error {
 	for _, alg := range a.config.IDTokenAlgorithms {
-		switch alg := jose.SignatureAlgorithm(alg); alg {
-		case jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA:
-			a.issuer.algs = append(a.issuer.algs, alg)
-		default:
+		if !strings.Contains(" RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA ", " "+alg+" ") {
 			return &Error{Op: "new", Err: fmt.Errorf("IDTokenAlgorithms has %q, which is no signature with a public key", alg)}
 		}
 	}
@@ -244,7 +292,7 @@ func (a *Authenticator) initIssuer() error {
 	if err == nil {
 		err = checkSecure(u)
 	}
-	if err == nil && len(a.issuer.algs) == 0 {
+	if err == nil && len(a.config.IDTokenAlgorithms) == 0 {
 		return &Error{Op: "new", Err: fmt.Errorf("IDTokenAlgorithms %w", errEmpty)}
 	}
 	if err != nil {
@@ -316,11 +364,9 @@ func (a *Authenticator) fetchKeys(ctx context.Context) *Error {
 	if err := decode(ans.body, &set); err != nil {
 		return &Error{Op: op, StatusCode: ans.status, Err: err}
 	}
-	keys := []jose.JSONWebKey{}
+	var keys []key
 	for _, raw := range set.Keys {
-		var k jose.JSONWebKey
-		// Keys of a kind that is not known here are for others.
-		if k.UnmarshalJSON(raw) == nil && k.Valid() && k.IsPublic() && (k.Use == "" || k.Use == "sig") {
+		if k, ok := parseKey(raw); ok { // those of a kind that is not known here are for others
 			keys = append(keys, k)
 		}
 	}
@@ -331,51 +377,108 @@ func (a *Authenticator) fetchKeys(ctx context.Context) *Error {
 	return nil
 }
 
-// verifySignature gives the payload of an ID token that one of the issuer's
-// keys signed. Keys rotate, so it asks for them once more before it gives up.
-func (a *Authenticator) verifySignature(ctx context.Context, op, raw string) ([]byte, error) {
-	jws, err := jose.ParseSignedCompact(raw, a.issuer.algs)
-	if err != nil {
-		return nil, &Error{Op: op, Err: errors.New("the ID token is not signed with an algorithm that is allowed")}
+// verifySignature checks that one of the issuer's keys signed the ID token.
+// Keys rotate, so it asks for them once more before it gives up.
+func (a *Authenticator) verifySignature(ctx context.Context, id *idToken) error {
+	if !slices.Contains(a.config.IDTokenAlgorithms, id.alg) {
+		return errors.New("the ID token is not signed with an algorithm that is allowed")
 	}
-	known := a.issuer.keys.Load()
-	if known != nil {
-		if payload, err := verifyWith(*known, jws); err == nil {
-			return payload, nil
-		}
+	if known := a.issuer.keys.Load(); known != nil && id.verify(*known) == nil {
+		return nil
 	}
 	if err := a.fetchKeys(ctx); err != nil {
-		return nil, err
+		return err
 	}
-	payload, err := verifyWith(*a.issuer.keys.Load(), jws)
-	if err != nil {
-		return nil, &Error{Op: op, Err: err}
-	}
-	return payload, nil
+	return id.verify(*a.issuer.keys.Load())
 }
 
-// verifyWith takes the key that the token names; one that names none has to
+// verify takes the key that the ID token names; one that names none has to
 // leave no choice.
-func verifyWith(keys []jose.JSONWebKey, jws *jose.JSONWebSignature) ([]byte, error) {
-	header := jws.Signatures[0].Header
-	var fit []jose.JSONWebKey
+func (t *idToken) verify(keys []key) error {
+	var fit []key
 	for _, k := range keys {
-		if (header.KeyID == "" || k.KeyID == header.KeyID) && (k.Algorithm == "" || k.Algorithm == header.Algorithm) {
+		if (t.kid == "" || k.id == t.kid) && k.fits(t.alg) {
 			fit = append(fit, k)
 		}
 	}
 	switch {
 	case len(fit) == 0:
-		return nil, errors.New("the ID token is signed with a key that its issuer doesn't have")
-	case header.KeyID == "" && len(fit) > 1:
-		return nil, errors.New("the ID token doesn't say which of its issuer's keys it is signed with")
+		return errors.New("the ID token is signed with a key that its issuer doesn't have")
+	case t.kid == "" && len(fit) > 1:
+		return errors.New("the ID token doesn't say which of its issuer's keys it is signed with")
 	}
 	for _, k := range fit {
-		if payload, err := jws.Verify(k); err == nil {
-			return payload, nil
+		if jwt.GetSigningMethod(t.alg).Verify(t.signed, t.signature, k.public) == nil {
+			return nil
 		}
 	}
-	return nil, errors.New("the signature of the ID token is not its issuer's")
+	return errors.New("the signature of the ID token is not its issuer's")
+}
+
+// key is one of an issuer's, for signatures.
+type key struct {
+	id, alg string // "" where the issuer doesn't say
+	public  any
+}
+
+// fits reports whether the key is of the kind that alg takes (RFC 7518 §3.1,
+// RFC 8037 §3.1).
+func (k *key) fits(alg string) bool {
+	if k.alg != "" && k.alg != alg {
+		return false
+	}
+	switch public := k.public.(type) {
+	case *rsa.PublicKey:
+		return alg[:2] == "RS" || alg[:2] == "PS"
+	case *ecdsa.PublicKey:
+		return alg == map[int]string{256: "ES256", 384: "ES384", 521: "ES512"}[public.Params().BitSize]
+	}
+	return alg == "EdDSA"
+}
+
+// parseKey reads a public key of a set (RFC 7517 §4, RFC 7518 §6, RFC 8037 §2).
+func parseKey(raw []byte) (k key, ok bool) {
+	var j struct {
+		Kty, Use, Kid, Alg, Crv string
+		N, E, X, Y              base64url
+		D                       any // of a private key, which is nobody's any more
+	}
+	if err := json.Unmarshal(raw, &j); err != nil || j.Use != "" && j.Use != "sig" || j.D != nil {
+		return k, false
+	}
+	k.id, k.alg = j.Kid, j.Alg
+	switch j.Kty {
+	case "RSA":
+		n, e := new(big.Int).SetBytes(j.N), new(big.Int).SetBytes(j.E)
+		if n.BitLen() < 2048 || e.BitLen() < 2 || e.BitLen() > 31 {
+			return k, false
+		}
+		k.public = &rsa.PublicKey{N: n, E: int(e.Int64())}
+	case "EC":
+		curve, known := map[string]elliptic.Curve{"P-256": elliptic.P256(), "P-384": elliptic.P384(), "P-521": elliptic.P521()}[j.Crv]
+		if !known || len(j.X) != len(j.Y) {
+			return k, false
+		}
+		public, err := ecdsa.ParseUncompressedPublicKey(curve, slices.Concat([]byte{4}, j.X, j.Y)) // which is on the curve
+		if err != nil {
+			return k, false
+		}
+		k.public = public
+	case "OKP":
+		if j.Crv != "Ed25519" || len(j.X) != ed25519.PublicKeySize {
+			return k, false
+		}
+		k.public = ed25519.PublicKey(j.X)
+	}
+	return k, k.public != nil
+}
+
+// base64url is bytes in unpadded base64url.
+type base64url []byte
+
+func (b *base64url) UnmarshalText(text []byte) (err error) {
+	*b, err = base64.RawURLEncoding.DecodeString(string(text))
+	return err
 }
 
 // get asks the issuer.

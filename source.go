@@ -44,11 +44,11 @@ func (a *Authenticator) Refresh(ctx context.Context, previous *Token) (*Token, e
 	}
 	fits := func(*claims) error { return nil }
 	if previous.IDToken != "" {
-		_, _, before, err := parseIDToken(previous.IDToken)
+		before, err := parseIDToken(previous.IDToken)
 		if err != nil {
 			return nil, &Error{Op: op, Err: fmt.Errorf("the previous token: %w", err)}
 		}
-		fits = func(c *claims) error { return c.continues(before) }
+		fits = func(c *claims) error { return c.continues(&before.claims) }
 	}
 	if err := a.loadKeys(ctx); err != nil {
 		return nil, err // before the refresh token is spent
@@ -122,7 +122,7 @@ func (a *Authenticator) TokenSource(store TokenStore) *TokenSource {
 // A token that was refreshed but could not be saved is an error; it is kept,
 // and saved first thing next time. [ErrSignInRequired]: nothing is stored, or
 // what is stored is no longer good. No failure is remembered: the next call
-// tries again.
+// tries again, even after [ErrUnknownOutcome], for there is no other way on.
 func (s *TokenSource) Token(ctx context.Context) (*Token, error) {
 	if h := s.current.Load(); h != nil && time.Now().UnixNano() < h.stale {
 		return h.token, nil

@@ -17,11 +17,12 @@ import (
 func TestPermissionDenied(t *testing.T) {
 	path := newPath(t)
 	require.NoError(t, put(t.Context(), open(t, path), token("a")))
-	t.Cleanup(func() { _ = os.Chmod(filepath.Dir(path), 0o700) })
+	t.Cleanup(func() { _ = os.Chmod(filepath.Dir(path), 0o700) }) //nolint:gosec // a folder
 	require.NoError(t, os.Remove(path+".lock"))
 	require.NoError(t, os.Chmod(path, 0))
-	require.NoError(t, os.Chmod(filepath.Dir(path), 0o500))
+	require.NoError(t, os.Chmod(filepath.Dir(path), 0o500)) //nolint:gosec // likewise
 
+	store := open(t, path)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -31,10 +32,10 @@ func TestPermissionDenied(t *testing.T) {
 		if !assert.NoError(t, dropCapabilities()) {
 			return
 		}
-		_, err := open(t, path).Load(t.Context())
+		_, err := store.Load(t.Context())
 		assert.ErrorIs(t, err, fs.ErrPermission)
 		assert.ErrorContains(t, err, "tokenfile: open "+path+": ")
-		err = put(t.Context(), open(t, path), token("b"))
+		err = put(t.Context(), store, token("b"))
 		assert.ErrorIs(t, err, fs.ErrPermission)
 		assert.ErrorContains(t, err, path+".lock")
 	}()
@@ -48,7 +49,9 @@ func dropCapabilities() error {
 		pid     int32
 	}{version: 0x20080522}
 	var none [2]struct{ effective, permitted, inheritable uint32 }
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none)), 0); errno != 0 {
+	//nolint:gosec // package syscall has no function for it
+	_, _, errno := syscall.RawSyscall(syscall.SYS_CAPSET, uintptr(unsafe.Pointer(&header)), uintptr(unsafe.Pointer(&none)), 0)
+	if errno != 0 {
 		return errno
 	}
 	return nil

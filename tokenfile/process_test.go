@@ -53,7 +53,7 @@ func start(t *testing.T, role string, args ...string) *process {
 	t.Helper()
 	p := &process{
 		t:     t,
-		cmd:   exec.Command(os.Args[0], args...), //nolint:noctx // ended by kill or wait
+		cmd:   exec.Command(os.Args[0], args...), //nolint:noctx,gosec // ended by kill or wait; itself
 		lines: make(chan string, 10),
 		dead:  make(chan struct{}),
 	}

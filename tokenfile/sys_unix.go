@@ -49,7 +49,7 @@ func ownerOf(info fs.FileInfo) (uid int, ok bool) {
 
 // syncFolder makes a rename or a deletion outlive a crash.
 func syncFolder(folder string) error {
-	dir, err := os.Open(folder)
+	dir, err := os.Open(folder) //nolint:gosec // the user's own
 	if err != nil {
 		return err
 	}
