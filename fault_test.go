@@ -23,6 +23,7 @@ import (
 	"net/url"
 	"os"
 	"runtime"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -219,8 +220,8 @@ func (x *faultConn) write(b []byte) bool {
 	return err == nil // else the client is gone
 }
 
-func (x *faultConn) good(header string) bool {
-	return x.say(rawAnswer(200, header+"Content-Type: "+x.op.mediaType+"\r\n", x.goodBody()))
+func (x *faultConn) good() {
+	x.say(rawAnswer(200, "Content-Type: "+x.op.mediaType+"\r\n", x.goodBody()))
 }
 
 func (x *faultConn) goodBody() string { return strings.ReplaceAll(x.op.good, "ISSUER", x.server) }
@@ -253,8 +254,8 @@ func answers(status int, header, body string) func(*faultConn) {
 }
 
 // answersAs gives the body the media type that the operation's answer has.
-func answersAs(status int, body string) func(*faultConn) {
-	return func(x *faultConn) { x.say(rawAnswer(status, "Content-Type: "+x.op.mediaType+"\r\n", body)) }
+func answersAs(body string) func(*faultConn) {
+	return func(x *faultConn) { x.say(rawAnswer(200, "Content-Type: "+x.op.mediaType+"\r\n", body)) }
 }
 
 // says sends the bytes as they are, and ends the connection.
@@ -303,11 +304,12 @@ func (s *faultServer) serve(conn net.Conn) {
 				}
 				return
 			}
-			if s.op == nil || assert.Equal(s.t, s.op.method+" "+s.op.path, req.Method+" "+req.URL.Path) {
-				x.nth = int(s.requests.Add(1))
-				if s.f.play != nil {
-					s.f.play(x)
-				}
+			if s.op != nil && !assert.Equal(s.t, s.op.method+" "+s.op.path, req.Method+" "+req.URL.Path) {
+				return
+			}
+			x.nth = int(s.requests.Add(1))
+			if s.f.play != nil {
+				s.f.play(x)
 			}
 		}
 	}()
@@ -488,15 +490,15 @@ func goodRows() []fault {
 		return func(x *faultConn) { x.say(rawAnswer(200, "Content-Type: "+mediaType+"\r\n", x.goodBody())) }
 	}
 	return []fault{
-		{name: "no fault", play: func(x *faultConn) { x.good("") }, want: succeeds},
-		{name: "no fault, over TLS", tls: certs().good, play: func(x *faultConn) { x.good("") }, want: succeeds},
+		{name: "no fault", play: func(x *faultConn) { x.good() }, want: succeeds},
+		{name: "no fault, over TLS", tls: certs().good, play: func(x *faultConn) { x.good() }, want: succeeds},
 		{name: "the right body as text/plain", play: label("text/plain"), want: succeeds},
 		{name: "the right body as text/html", play: label("text/html; charset=utf-8"), want: succeeds},
 		{name: "the right body as JSON", play: label(jsonType), want: succeeds},
 		{name: "the right body without a type", play: func(x *faultConn) { x.say(rawAnswer(200, "", x.goodBody())) }, want: succeeds},
 		{name: "informational answers first", play: func(x *faultConn) {
 			x.say("HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n")
-			x.good("")
+			x.good()
 		}, want: succeeds},
 		{name: "body until the end of the connection", play: func(x *faultConn) {
 			says("HTTP/1.1 200 OK\r\n\r\n" + x.goodBody())(x)
@@ -577,7 +579,7 @@ func networkRows() []fault {
 			twice: true,
 			play: func(x *faultConn) {
 				if x.nth == 1 {
-					x.good("")
+					x.good()
 					return
 				}
 				x.reset()
@@ -593,7 +595,7 @@ func networkRows() []fault {
 			twice: true,
 			play: func(x *faultConn) {
 				if x.nth == 1 {
-					x.good("")
+					x.good()
 					return
 				}
 				_ = x.Close()
@@ -798,13 +800,13 @@ func bodyRows() []fault {
 	rows := []fault{
 		{name: "empty 200", play: answers(200, "", ""), want: failed, except: logoutTakesAll},
 		{name: "204", play: says("HTTP/1.1 204 No Content\r\n\r\n"), want: outcome{status: 204, unknown: true}, except: logoutTakesAll},
-		{name: "wrong types", play: func(x *faultConn) { answersAs(200, x.op.bent)(x) }, want: failed, except: logoutTakesAll},
+		{name: "wrong types", play: func(x *faultConn) { answersAs(x.op.bent)(x) }, want: failed, except: logoutTakesAll},
 		{
 			name: "page with status 200", play: answers(200, "Content-Type: text/html\r\n", page), want: failed,
 			except: map[string]outcome{"Logout": succeeds, "Authorize": {status: 200, is: ErrBrowserRequired}},
 		},
 		{
-			name: "page as what was asked for", play: answersAs(200, page), want: failed,
+			name: "page as what was asked for", play: answersAs(page), want: failed,
 			except: map[string]outcome{"Logout": succeeds, "Authorize": {status: 200, is: ErrBrowserRequired}},
 		},
 		{name: "page with status 401", play: answers(401, "Content-Type: text/html\r\n", page), want: outcome{status: 401}},
@@ -823,11 +825,11 @@ func bodyRows() []fault {
 		"JSON cut off": `{"access_token":"` + faultMark + `", "sub":"`, "JSON twice": `{"access_token":"a"}{"access_token":"b"}`,
 		"invalid UTF-8": "{\"access_token\":\"\xff\",\"token_type\":\"Bearer\",\"sub\":\"\xff\",\"code\":\"\xff\"}",
 	} {
-		rows = append(rows, fault{name: name, play: answersAs(200, body), want: failed, except: logoutTakesAll})
+		rows = append(rows, fault{name: name, play: answersAs(body), want: failed, except: logoutTakesAll})
 	}
 	rows = append(rows, fault{
 		name: "invalid UTF-8 in the right shape",
-		play: func(x *faultConn) { answersAs(200, strings.ReplaceAll(x.op.good, faultMark, "\xff"))(x) },
+		play: func(x *faultConn) { answersAs(strings.ReplaceAll(x.op.good, faultMark, "\xff"))(x) },
 		want: outcome{status: 200, unknown: true},
 		except: map[string]outcome{
 			"Authorize": {status: 200, is: ErrStateMismatch},
@@ -864,7 +866,7 @@ func statusRows() []fault {
 		if status == 429 || status == 503 {
 			header, want.after = "Retry-After: 3600\r\n", time.Hour // which is too long to wait
 		}
-		plain := fault{name: fmt.Sprintf("%d", status), play: answers(status, header+"Content-Type: text/plain\r\n", "No. "+faultMark), want: want}
+		plain := fault{name: strconv.Itoa(status), play: answers(status, header+"Content-Type: text/plain\r\n", "No. "+faultMark), want: want}
 		want.code = "some_error"
 		coded := fault{
 			name: fmt.Sprintf("%d with an OAuth error", status),
@@ -902,7 +904,7 @@ func contextRows() []fault {
 				"POST": {is: context.Canceled, either: true, as: isUnknown},
 			},
 		},
-		{name: "context cancelled after", play: func(x *faultConn) { x.good("") }, want: succeeds}, // as every cell's is
+		{name: "context cancelled after", play: func(x *faultConn) { x.good() }, want: succeeds}, // as every cell's is
 	}
 }
 
@@ -912,7 +914,7 @@ func waitingRows() []fault {
 	inTurn := func(plays ...func(*faultConn)) func(*faultConn) {
 		return func(x *faultConn) { plays[min(x.nth, len(plays))-1](x) }
 	}
-	good := func(x *faultConn) { x.good("") }
+	good := func(x *faultConn) { x.good() }
 	end := func(x *faultConn) { _ = x.Close() }
 	// within is a wait and up to a quarter more; only GETs are to wait for a 503.
 	within := func(d ...time.Duration) [2]time.Duration {
@@ -1049,11 +1051,11 @@ func TestFaultsOverHTTP2(t *testing.T) {
 func TestFaultsOfIssuerSpendNothing(t *testing.T) {
 	const discovery, keys = "/.well-known/openid-configuration", "/.well-known/jwks.json"
 	for name, bad := range map[string]map[string]func(http.ResponseWriter){
-		"discovery: 500":          {discovery: func(w http.ResponseWriter) { w.WriteHeader(500) }},
+		"discovery: 500":          {discovery: func(w http.ResponseWriter) { w.WriteHeader(http.StatusInternalServerError) }},
 		"discovery: {}":           {discovery: func(w http.ResponseWriter) { _, _ = io.WriteString(w, "{}") }},
 		"discovery: other issuer": {discovery: func(w http.ResponseWriter) { _, _ = io.WriteString(w, `{"issuer":"https://elsewhere.example/"}`) }},
 		"discovery: cut":          {discovery: func(http.ResponseWriter) { panic(http.ErrAbortHandler) }},
-		"keys: 404":               {keys: func(w http.ResponseWriter) { w.WriteHeader(404) }},
+		"keys: 404":               {keys: func(w http.ResponseWriter) { w.WriteHeader(http.StatusNotFound) }},
 		"keys: {}":                {keys: func(w http.ResponseWriter) { _, _ = io.WriteString(w, "{}") }},
 		"keys: none that fits": {keys: func(w http.ResponseWriter) {
 			_, _ = io.WriteString(w, `{"keys":[{"kty":"oct","k":"AAAA"},{"kty":"new"},7]}`)
@@ -1062,7 +1064,7 @@ func TestFaultsOfIssuerSpendNothing(t *testing.T) {
 		"keys: cut":  {keys: func(http.ResponseWriter) { panic(http.ErrAbortHandler) }},
 		"keys: redirect elsewhere": {keys: func(w http.ResponseWriter) {
 			w.Header().Set("Location", "https://elsewhere.example/")
-			w.WriteHeader(302)
+			w.WriteHeader(http.StatusFound)
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -1075,7 +1077,7 @@ func TestFaultsOfIssuerSpendNothing(t *testing.T) {
 					play(w)
 					return
 				}
-				w.WriteHeader(404)
+				w.WriteHeader(http.StatusNotFound)
 			}))
 			defer s.Close()
 			a, err := New(Config{BaseURL: s.URL, ClientID: "client", RedirectURL: faultRedirect, Issuer: s.URL, HTTPClient: s.Client()})
