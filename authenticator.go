@@ -115,7 +115,6 @@ type Authenticator struct {
 	config      Config
 	base        *url.URL // with a slash at the end, as the generated requests need
 	client      *http.Client
-	api         *ClientWithResponses
 	userInfo    *http.Request // built once, with all that calls have in common
 	token       *http.Request
 	begin       beginURL // of the default options
