@@ -561,9 +561,9 @@ func deref(s *string) string {
 
 // firstEmpty names the first of pairs of name and value whose value is empty.
 func firstEmpty(pairs ...string) string {
-	for i := 0; i < len(pairs); i += 2 {
-		if pairs[i+1] == "" {
-			return pairs[i]
+	for ; len(pairs) > 1; pairs = pairs[2:] {
+		if pairs[1] == "" {
+			return pairs[0]
 		}
 	}
 	return ""

@@ -118,7 +118,7 @@ func (e *Error) Unwrap() error { return e.Err }
 // Is matches an *Error whose set fields all equal e's, [ErrSignInRequired] and
 // [ErrUnknownOutcome].
 func (e *Error) Is(target error) bool {
-	switch target { //nolint:errorlint // identity is what Is is for
+	switch target {
 	case ErrUnknownOutcome:
 		return e.unknownOutcome
 	case ErrSignInRequired:
@@ -128,7 +128,7 @@ func (e *Error) Is(target error) bool {
 		}
 		return errors.Is(e.Err, ErrNoToken)
 	}
-	t, ok := target.(*Error) //nolint:errorlint // likewise
+	t, ok := target.(*Error)
 	if !ok || t.Op+t.Code+t.Description+t.URI == "" && t.StatusCode == 0 && t.RetryAfter == 0 {
 		return false
 	}

@@ -149,7 +149,7 @@ func (a *Authenticator) do(ctx context.Context, op string, req *http.Request, he
 			return ans, nil
 		}
 		// Up to a quarter more, lest all who were refused come back at once.
-		timer := time.NewTimer(wait + rand.N(wait/4+1))
+		timer := time.NewTimer(wait + rand.N(wait/4+1)) //nolint:gosec // G404: when to try again is no secret
 		select {
 		case <-timer.C:
 		case <-ctx.Done():
@@ -169,7 +169,7 @@ func (a *Authenticator) doOnce(ctx context.Context, op string, req *http.Request
 		req.GetBody = func() (io.ReadCloser, error) { return newBody(form, sent), nil }
 		req.ContentLength = int64(len(form))
 	}
-	resp, err := a.client.Do(req)
+	resp, err := a.client.Do(req) //nolint:gosec // G704: the URL is the one configured
 	if err != nil {
 		return answer{}, &Error{Op: op, Err: transportCause(cmp.Or(ctx.Err(), err)), unknownOutcome: sent != nil && sent.Load()}
 	}
@@ -198,7 +198,7 @@ func readBody(resp *http.Response) ([]byte, error) {
 		switch {
 		case len(b) > maxBody:
 			return nil, ErrTooLarge
-		case err == io.EOF: //nolint:errorlint // io.Reader gives it bare
+		case err == io.EOF: // which an io.Reader gives bare
 			return b, nil
 		case err != nil:
 			return nil, err

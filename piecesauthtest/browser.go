@@ -87,7 +87,7 @@ func (b *Browser) visit(ctx context.Context, rawURL string, deliver bool) (*Page
 		}
 		var response *http.Response
 		var body []byte
-		if response, body, err = b.send(ctx, from); err != nil {
+		if response, body, err = b.send(ctx, from); err != nil { //nolint:bodyclose // send has closed it
 			continue
 		}
 		page := &Page{URL: from.url.String(), Status: response.StatusCode, Body: string(body)}

@@ -274,7 +274,7 @@ func (m *router) HandleFunc(pattern string, act func(http.ResponseWriter, *http.
 		// An operation that the document gained. Its requests are recorded, and
 		// can be answered by Fail.
 		op = Op(pattern)
-		act = func(w http.ResponseWriter, r *http.Request) {
+		act = func(w http.ResponseWriter, _ *http.Request) {
 			http.Error(w, "piecesauthtest doesn't know "+pattern, http.StatusNotImplemented)
 		}
 	}

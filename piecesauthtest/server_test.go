@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -96,8 +97,8 @@ func get(t *testing.T, server *piecesauthtest.Server, url string, header ...stri
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	require.NoError(t, err)
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Add(header[i], header[i+1])
+	for pair := range slices.Chunk(header, 2) {
+		r.Header.Add(pair[0], pair[1])
 	}
 	return do(t, server, r)
 }
@@ -107,9 +108,8 @@ func post(t *testing.T, server *piecesauthtest.Server, path, body string, header
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL+path, strings.NewReader(body))
 	require.NoError(t, err)
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	for i := 0; i < len(header); i += 2 {
-		r.Header.Del(header[i])
-		r.Header.Add(header[i], header[i+1])
+	for pair := range slices.Chunk(header, 2) {
+		r.Header.Set(pair[0], pair[1])
 	}
 	return do(t, server, r)
 }
@@ -166,7 +166,7 @@ func keySet(t *testing.T, server *piecesauthtest.Server) (set jose.JSONWebKeySet
 // verify checks the signature, with a library, and gives the claims.
 func verify(t *testing.T, server *piecesauthtest.Server, idToken any) (map[string]any, error) {
 	t.Helper()
-	jws, err := jose.ParseSigned(idToken.(string), []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
+	jws, err := jose.ParseSignedCompact(idToken.(string), []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
 	require.NoError(t, err)
 	payload, err := jws.Verify(keySet(t, server))
 	claims := map[string]any{}

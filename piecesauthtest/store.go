@@ -161,7 +161,7 @@ var storeCases = []struct {
 		put(t, open(), token)
 		whileUpdating(t, open(), &piecesauth.Token{AccessToken: "later"}, func() {
 			store := open()
-			never := func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) {
+			never := func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) { //nolint:unparam // Update asks for this signature
 				t.Errorf("fn ran although another Update is under way")
 				return nil, errFn
 			}

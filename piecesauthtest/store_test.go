@@ -80,6 +80,7 @@ func (s *store) write(token *piecesauth.Token) error {
 	return err
 }
 
+//nolint:contextcheck // otherContext is a fault that TestStore has to find
 func (s *store) Update(ctx context.Context, fn func(context.Context, *piecesauth.Token) (*piecesauth.Token, error)) error {
 	if s.noContext {
 		s.lock <- struct{}{}

@@ -28,7 +28,7 @@ func TestReadme(t *testing.T) {
 			if strings.Contains(string(block[1]), "func Test") {
 				name, command = "block_test.go", "test"
 			}
-			dir, err := os.MkdirTemp(".", "_readme") // of this module, but of no pattern
+			dir, err := os.MkdirTemp(".", "_readme") //nolint:usetesting // it has to be of this module, though of no pattern
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -38,12 +38,12 @@ func TestReadme(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, command := range []string{"vet", command} {
-				cmd := exec.CommandContext(t.Context(), "go", command, "./"+dir) //nolint:gosec // of this test's making
+				cmd := exec.CommandContext(t.Context(), "go", command, "./"+dir)
 				if out, err := cmd.CombinedOutput(); err != nil {
 					t.Fatalf("go %s: %v\n%s", command, err, out)
 				}
 			}
-			if out, err := exec.CommandContext(t.Context(), "gofmt", "-l", source).CombinedOutput(); err != nil || len(out) > 0 { //nolint:gosec // likewise
+			if out, err := exec.CommandContext(t.Context(), "gofmt", "-l", source).CombinedOutput(); err != nil || len(out) > 0 {
 				t.Fatalf("gofmt: %v\n%s", err, out)
 			}
 		})

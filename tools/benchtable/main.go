@@ -76,18 +76,18 @@ func run(ctx context.Context, module string, rounds int, benchtime, raw string) 
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
 	binary := filepath.Join(tmp, "bench.test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, ".")
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, ".") //nolint:gosec // G204: binary is a file in the folder made above.
 	build.Dir = module
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
-	address, err := respond()
+	address, err := respond(ctx)
 	if err != nil {
 		return err
 	}
 	var log bytes.Buffer
 	one := func(name string) (sample, error) {
-		cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.benchmem", "-test.benchtime="+benchtime, "-test.bench="+pattern(name))
+		cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.benchmem", "-test.benchtime="+benchtime, "-test.bench="+pattern(name)) //nolint:gosec // G204: likewise; name is one of rows, benchtime a flag of the caller's.
 		cmd.Dir = module
 		cmd.Env = append(os.Environ(), "PIECESAUTH_BENCH_RESPONDER="+address)
 		out, err := cmd.CombinedOutput()
@@ -193,8 +193,8 @@ const (
 )
 
 // respond answers every request on a loopback port from a canned text.
-func respond() (string, error) {
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+func respond(ctx context.Context) (string, error) {
+	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}

@@ -141,7 +141,7 @@ func run(module string) error {
 		return err
 	}
 	// An importer's graph has what the library's go.mod has, tools included.
-	graph, err := output(dir, "go", "list", "-m", "all")
+	graph, err := goOutput(dir, "list", "-m", "all")
 	if err != nil {
 		return err
 	}
@@ -191,19 +191,19 @@ func build(dir, source, module string) (int64, []string, error) {
 		}
 	}
 	if module != "" {
-		if _, err := output(dir, "go", "mod", "tidy"); err != nil {
+		if _, err := goOutput(dir, "mod", "tidy"); err != nil {
 			return 0, nil, err
 		}
 	}
 	// Stripped, and without cgo, which would make sizes a matter of the machine.
-	if _, err := output(dir, "go", "build", "-trimpath", "-ldflags=-s -w", "-o", "program", "."); err != nil {
+	if _, err := goOutput(dir, "build", "-trimpath", "-ldflags=-s -w", "-o", "program", "."); err != nil {
 		return 0, nil, err
 	}
 	info, err := os.Stat(filepath.Join(dir, "program"))
 	if err != nil {
 		return 0, nil, err
 	}
-	text, err := output(dir, "go", "version", "-m", "program")
+	text, err := goOutput(dir, "version", "-m", "program")
 	if err != nil {
 		return 0, nil, err
 	}
@@ -216,15 +216,15 @@ func build(dir, source, module string) (int64, []string, error) {
 	return info.Size(), linked, nil
 }
 
-func output(dir, name string, args ...string) (string, error) {
-	cmd := exec.Command(name, args...) //nolint:gosec,noctx // G204: the commands stand above; the caller waits for them.
+func goOutput(dir string, args ...string) (string, error) {
+	cmd := exec.Command("go", args...) //nolint:gosec,noctx // G204: the commands stand above; the caller waits for them.
 	cmd.Dir = dir
 	cmd.Env = append(os.Environ(), "GOWORK=off", "CGO_ENABLED=0", "GOFLAGS=")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()
 	if err != nil {
-		return "", fmt.Errorf("%s %s: %w\n%s", name, strings.Join(args, " "), err, &stderr)
+		return "", fmt.Errorf("go %s: %w\n%s", strings.Join(args, " "), err, &stderr)
 	}
 	return string(out), nil
 }
