@@ -207,6 +207,7 @@ func (f *fault) outcome(op *operation) outcome {
 // faultConn is one connection with the client, and its latest request.
 type faultConn struct {
 	net.Conn
+	t      *testing.T
 	op     *operation
 	server string
 	nth    int // of the requests to the server, from 1
@@ -286,7 +287,7 @@ func (s *faultServer) serve(conn net.Conn) {
 		// The client has to end every connection, or the server's end of it is
 		// still reading when the guard comes.
 		_ = conn.SetDeadline(time.Now().Add(s.guard))
-		x := &faultConn{Conn: conn, op: s.op, server: s.url, cancel: s.cancel}
+		x := &faultConn{Conn: conn, t: s.t, op: s.op, server: s.url, cancel: s.cancel}
 		if s.f.greet != nil && !s.f.greet(x) {
 			return
 		}
@@ -725,12 +726,18 @@ func tlsRows() []fault {
 	}
 }
 
-// flood says the part over and over, up to 1 GiB.
+// flood says the text over and over, up to 1 GiB. It gives up on a client that
+// takes much more than it should.
 func flood(head, text, tail string) func(*faultConn) {
 	part := []byte(text)
 	return func(x *faultConn) {
 		ok := x.say(head)
 		for said := 0; ok && said < 1<<30; said += len(part) {
+			if said > 64<<20 {
+				x.t.Error("the client took 64 MiB")
+				_ = x.Close()
+				return
+			}
 			ok = x.write(part)
 		}
 		if ok {
