@@ -56,10 +56,10 @@ lint: ## gofmt, go vet (also for Windows and macOS), go mod tidy, golangci-lint;
 	@unformatted=$$(find . -name '*.go' -not -path '*/node_modules/*' -print0 | xargs -0 gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "gofmt -w is due for:" $$unformatted >&2; exit 1; fi
 	@$(LINT) golangci-lint config verify
-	@for m in $(MODULES); do \
+	@failed=; for m in $(MODULES); do \
 		echo "lint $$m"; \
-		(cd $$m && go mod tidy -diff && go vet ./... && $(LINT) golangci-lint run --config $(ROOT)/.golangci.yml ./...); \
-	done
+		(cd $$m && go mod tidy -diff && go vet ./... && $(LINT) golangci-lint run --allow-parallel-runners --config $(ROOT)/.golangci.yml ./...) || failed="$$failed $$m"; \
+	done; [ -z "$$failed" ] || { echo "lint fails in:$$failed" >&2; exit 1; }
 	@for os in windows darwin; do echo "vet for $$os"; GOOS=$$os CGO_ENABLED=0 go vet ./...; done
 	@for m in lint check; do (cd tools/$$m && go mod verify >/dev/null); done
 

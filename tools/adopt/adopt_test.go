@@ -1,0 +1,507 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"gopkg.in/yaml.v3"
+)
+
+const library = "../.."
+
+// sent are the tests of what is sent, and of what comes of the answers, which
+// show a changed contract. make adopt runs all.
+var sent = []string{"-run", "^(Example|TestRequests|TestDocumentedExample|Test(Authorize|Exchange|UserInfo|Logout)Answers)", "."}
+
+// pieces makes a document the way Pieces publishes them: our four operations
+// among three hundred, in words and an order that aren't ours, with tabs in
+// its text. change bends the part that is ours first.
+func pieces(t *testing.T, change func(doc *yaml.Node)) string {
+	t.Helper()
+	doc, err := load(filepath.Join(library, documentFile))
+	require.NoError(t, err)
+	foreign(doc, object)
+	if change != nil {
+		change(doc)
+	}
+	set(doc, "security", sequence(mapping(scalar("application"), sequence())))
+
+	var b strings.Builder
+	fmt.Fprintf(&b, "openapi: %s\n", text(get(doc, "openapi")))
+	b.WriteString("info:\n  title: Everything\n  version: 1.0.0\n  contact: {name: Somebody}\nsecurity:\n  - application: []\n")
+	part := func(key string, indent int) string {
+		data, err := yaml.Marshal(get(doc, strings.Split(key, "/")...))
+		require.NoError(t, err)
+		pad := strings.Repeat(" ", indent)
+		return pad + strings.ReplaceAll(strings.TrimSuffix(string(data), "\n"), "\n", "\n"+pad) + "\n"
+	}
+	b.WriteString("paths:\n")
+	for i := range 296 {
+		if i == 100 {
+			b.WriteString(part("paths", 2))
+		}
+		fmt.Fprintf(&b, "  /things/%d/{thing}:\n    parameters:\n      - {name: thing, in: path, required: true, schema: {type: string}}\n", i)
+		fmt.Fprintf(&b, "    post:\n      operationId: things-%d\n      tags: [Things%d]\n      x-internal: {deep: [1, 2]}\n", i, i%20)
+		fmt.Fprintf(&b, "      description: \"Makes a thing.\n\tIts seed\tgoes in,\n\n  \tthe thing \\\t comes out: number %d.\"\n", i)
+		b.WriteString("      parameters:\n")
+		for p := range 5 {
+			fmt.Fprintf(&b, "        - name: option_%d\n          in: query\n          required: false\n          description: 'An option,\n\tof several'\n          schema:\n            type: string\n", p)
+		}
+		fmt.Fprintf(&b, "      requestBody:\n        content:\n          application/json:\n            schema:\n              $ref: '#/components/schemas/Thing%d'\n", i)
+		fmt.Fprintf(&b, "      responses:\n        '200':\n          description: OK\n          content:\n            application/json:\n              schema:\n                $ref: '#/components/schemas/Thing%d'\n", (i+1)%300)
+	}
+	fmt.Fprintf(&b, "servers:\n%s", part("servers", 2))
+	b.WriteString("components:\n  securitySchemes:\n    application:\n      type: apiKey\n      in: header\n      name: X-Application-ID\n")
+	b.WriteString(part("components/securitySchemes", 4) + "  schemas:\n")
+	for i := range 300 {
+		if i == 200 {
+			b.WriteString(part("components/schemas", 4))
+		}
+		fmt.Fprintf(&b, "    Thing%d:\n      type: object\n      description: \"A\tthing\"\n      required:\n        - id\n      properties:\n", i)
+		fmt.Fprintf(&b, "        next:\n          $ref: '#/components/schemas/Thing%d'\n", (i+7)%300)
+		for p := range 7 {
+			fmt.Fprintf(&b, "        value_%d:\n          type: string\n          description: \"Value\n\t%d\"\n          example: a\tb\n", p, p)
+		}
+		b.WriteString("        id:\n          type: string\n")
+	}
+	path := filepath.Join(t.TempDir(), "pieces.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(b.String()), 0o600))
+	assert.Greater(t, strings.Count(b.String(), "\n"), 18_000)
+	return path
+}
+
+// foreign turns every order around and puts other words in.
+func foreign(n *yaml.Node, kind int) {
+	n.HeadComment, n.LineComment, n.FootComment, n.Style = "", "", "", 0
+	if n.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if k := n.Content[i].Value; kind == object && (k == "description" || k == "summary") {
+				n.Content[i+1] = scalar("Somebody else's\twords")
+			}
+		}
+		pairs := slices.Collect(slices.Chunk(n.Content, 2))
+		slices.Reverse(pairs)
+		n.Content = slices.Concat(pairs...)
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			k := n.Content[i].Value
+			foreign(n.Content[i+1], below(kind, k))
+			if kind == object && slices.Contains([]string{"required", "enum", "parameters"}, k) {
+				slices.Reverse(n.Content[i+1].Content)
+			}
+		}
+		return
+	}
+	for _, c := range n.Content {
+		foreign(c, object)
+	}
+}
+
+func operation(t *testing.T, doc *yaml.Node, id string) *yaml.Node {
+	t.Helper()
+	for _, item := range pairs(get(doc, "paths")) {
+		for _, method := range methods {
+			if op := get(item, method); text(get(op, "operationId")) == id {
+				return op
+			}
+		}
+	}
+	require.Fail(t, "no operation "+id)
+	return nil
+}
+
+func parameter(t *testing.T, doc *yaml.Node, name string) *yaml.Node {
+	t.Helper()
+	for _, p := range items(get(operation(t, doc, "authorize-auth0"), "parameters")) {
+		if text(get(p, "name")) == name {
+			return p
+		}
+	}
+	require.Fail(t, "no parameter "+name)
+	return nil
+}
+
+func in(doc *yaml.Node, path string) *yaml.Node {
+	n := get(doc, append([]string{"components", "schemas"}, strings.Split(path, ".")...)...)
+	if n == nil {
+		panic("the contract has no " + path)
+	}
+	return n
+}
+
+func push(n *yaml.Node, values ...string) {
+	for _, v := range values {
+		n.Content = append(n.Content, scalar(v))
+	}
+}
+
+func TestAdopt(t *testing.T) {
+	tests := []struct {
+		name   string
+		change func(t *testing.T, doc *yaml.Node)
+		says   []string // lines of the report
+		not    []string // and none of these
+		err    string   // the sentence a maintainer needs
+		files  []string // what is changed
+		full   bool     // run all tests of the package
+	}{
+		{
+			name: "the same facts in other words and another order",
+			says: []string{
+				"Cut from 300 operations to 4, and from 312 schemas to 12.",
+				"What has to rise: none.", "Nothing changed: the files say what this document says.",
+			},
+			not: []string{"- "},
+		},
+		{
+			name: "scope is required",
+			change: func(_ *testing.T, doc *yaml.Node) {
+				push(in(doc, "OAuthToken.required"), "scope")
+			},
+			full:  true,
+			says:  []string{"- OAuthToken.scope: required now, was optional", "All pass.", "What has to rise: patch."},
+			files: []string{"client_gen.go", "openapi.yaml"},
+		},
+		{
+			name: "enums with a further UNKNOWN",
+			change: func(t *testing.T, doc *yaml.Node) {
+				for _, at := range []string{"TokenizedPKCE.properties.grant_type.enum", "OAuthToken.properties.token_type.enum", "EmbeddedModelSchemaSemanticVersionEnum.enum"} {
+					push(in(doc, at), "UNKNOWN")
+				}
+				push(get(parameter(t, doc, "response_mode"), "schema", "enum"), "UNKNOWN")
+			},
+			says: []string{
+				"- TokenizedPKCE.grant_type: enum gained UNKNOWN", "- OAuthToken.token_type: enum gained UNKNOWN",
+				"- schema EmbeddedModelSchemaSemanticVersionEnum: enum gained UNKNOWN",
+				"- query parameter response_mode of authorize-auth0: enum gained UNKNOWN",
+				"- compatible: GrantTypeUNKNOWN: added", "All pass.", "What has to rise: minor.",
+			},
+			not:   []string{"breaking"},
+			full:  true,
+			files: []string{"client_gen.go", "openapi.yaml"},
+		},
+		{
+			name: "a renamed parameter",
+			change: func(t *testing.T, doc *yaml.Node) {
+				set(parameter(t, doc, "redirect_uri"), "name", scalar("callback_uri"))
+			},
+			says: []string{"- query parameter redirect_uri of authorize-auth0: gone; callback_uri, new there, is alike in all else: renamed?", "RedirectURI undefined"},
+			err:  "nothing was changed: hand-written code uses what the document no longer gives: see Go and Contract above",
+		},
+		{
+			name: "a renamed parameter that an action shapes",
+			change: func(t *testing.T, doc *yaml.Node) {
+				set(parameter(t, doc, "scope"), "name", scalar("scopes"))
+			},
+			says: []string{"nothing stands at $.paths.*[?@.operationId == 'authorize-auth0'].parameters[?@.name == 'scope'].schema.items.", "response_type, scopes, state"},
+			err:  "nothing was changed: 2 of the overlay's actions no longer fit the document",
+		},
+		{
+			name: "a removed field",
+			change: func(_ *testing.T, doc *yaml.Node) {
+				remove(in(doc, "Auth0User.properties"), "last_ip")
+			},
+			says:  []string{"- Auth0User.last_ip: gone", "- breaking: Auth0User.LastIP: removed", "All pass.", "What has to rise: major (while the version is v0: minor)."},
+			files: []string{"client_gen.go", "openapi.yaml"},
+		},
+		{
+			name: "a removed field that a test sets",
+			change: func(_ *testing.T, doc *yaml.Node) {
+				remove(in(doc, "Auth0User.properties"), "blocked_for")
+			},
+			says: []string{"- Auth0User.blocked_for: gone", "- breaking: Auth0User.BlockedFor: removed", "unknown field BlockedFor in struct literal of type Auth0User"},
+			err:  "nothing was changed: the tests fail with this document: see Tests above; Contract says what changed under them. To mend it in place, take the files over all the same with FORCE=1",
+		},
+		{
+			name: "a removed field that an action shapes",
+			change: func(_ *testing.T, doc *yaml.Node) {
+				remove(in(doc, "Auth0User.properties"), "updated_at")
+			},
+			says: []string{"- Auth0User.updated_at: gone", "updated_at fits none of it. Look the fact up again, then move the target, or drop the action."},
+			err:  "nothing was changed: 1 of the overlay's actions no longer fit the document",
+		},
+		{
+			name: "a secret with a new name",
+			change: func(_ *testing.T, doc *yaml.Node) {
+				p := in(doc, "Auth0OpenAIUserMetadata.properties")
+				set(p, "key", get(p, "api_key"))
+				remove(p, "api_key")
+			},
+			says: []string{"no longer reaches Auth0OpenAIUserMetadata.api_key.", "- field Auth0OpenAIUserMetadata key is new and wants a description."},
+			err:  "nothing was changed: the tests fail with this document",
+		},
+		{
+			name: "a fifth operation with the tag",
+			change: func(_ *testing.T, doc *yaml.Node) {
+				set(get(doc, "paths"), "/oauth/revoke", mapping(scalar("post"), mapping(
+					scalar("operationId"), scalar("revoke-auth0-token"), scalar("tags"), sequence(scalar(tag)),
+					scalar("responses"), mapping(scalar("200"), mapping(scalar("description"), scalar("OK"))),
+				)))
+			},
+			says: []string{"further operations with the tag Auth0, which are not taken over: revoke-auth0-token (POST /oauth/revoke).", "What has to rise: none."},
+		},
+		{
+			name: "an operation at another path",
+			change: func(_ *testing.T, doc *yaml.Node) {
+				paths := get(doc, "paths")
+				set(paths, "/v3/logout", get(paths, "/v2/logout"))
+				remove(paths, "/v2/logout")
+			},
+			says: []string{"- operation auth0-logout: request GET /v3/logout now, was GET /v2/logout", "--- FAIL: "},
+			err:  "nothing was changed: the tests fail with this document: see Tests above; Contract says what changed under them. To mend it in place, take the files over all the same with FORCE=1",
+		},
+		{
+			name: "an operation is gone",
+			change: func(t *testing.T, doc *yaml.Node) {
+				set(operation(t, doc, "auth0-logout"), "operationId", scalar("logout"))
+			},
+			err: "nothing was changed: the operation auth0-logout is not in the document (it has 300 operations; with the tag Auth0 there are also logout (GET /v2/logout))",
+		},
+		{
+			name: "a parameter that the overlay adds too",
+			change: func(t *testing.T, doc *yaml.Node) {
+				p := get(operation(t, doc, "authorize-auth0"), "parameters")
+				p.Content = append(p.Content, mapping(scalar("name"), scalar("nonce"), scalar("in"), scalar("query"), scalar("schema"), mapping(scalar("type"), scalar("string"))))
+			},
+			says: []string{"the document now has the parameter nonce, which the action adds too. Drop it from the action."},
+			err:  "1 of the overlay's actions no longer fit the document",
+		},
+		{
+			name: "a field that the overlay adds too",
+			change: func(_ *testing.T, doc *yaml.Node) {
+				set(in(doc, "Auth0User.properties"), "sub", mapping(scalar("type"), scalar("string")))
+			},
+			says: []string{"- Auth0User.sub: new (string, optional)", "adds sub, which the document now has itself: the action may be dropped.", "All pass."},
+		},
+		{
+			name: "a new field and a new schema",
+			change: func(_ *testing.T, doc *yaml.Node) {
+				set(in(doc, "Auth0User.properties"), "badge", mapping(scalar("$ref"), scalar("#/components/schemas/Badge")))
+				set(get(doc, "components", "schemas"), "Badge", mapping(scalar("type"), scalar("object"), scalar("description"), scalar("theirs"),
+					scalar("properties"), mapping(scalar("colour"), mapping(scalar("type"), scalar("string"), scalar("example"), scalar("red")))))
+			},
+			says: []string{
+				"- Auth0User.badge: new (Badge, optional)", "- schema Badge: new (object)", "- schema Badge is new and wants a description.",
+				"- compatible: Auth0User.Badge: added", "What has to rise: minor.",
+			},
+			not:   []string{"Badge.colour"},
+			files: []string{"client_gen.go", "openapi.yaml"},
+		},
+		{
+			name: "a new field that every example has to have",
+			change: func(_ *testing.T, doc *yaml.Node) {
+				set(in(doc, "OAuthToken.properties"), "session", mapping(scalar("type"), scalar("string")))
+				push(in(doc, "OAuthToken.required"), "session")
+			},
+			says: []string{"- OAuthToken.session: new (string, required)", "- The example of OAuthToken no longer fitted its schema and was dropped: write another."},
+		},
+		{
+			name: "OpenAPI 3.1",
+			change: func(t *testing.T, doc *yaml.Node) {
+				set(doc, "openapi", scalar("3.1.0"))
+				set(get(doc, "info"), "summary", scalar("theirs"))
+				set(in(doc, "Auth0User.properties.locale"), "examples", sequence(scalar("en")))
+				set(in(doc, "Auth0User.properties.picture"), "type", sequence(scalar("string")))
+				for _, p := range []*yaml.Node{get(parameter(t, doc, "response_type"), "schema"), in(doc, "OAuthToken.properties.token_type")} {
+					set(p, "const", get(p, "enum").Content[0])
+					remove(p, "enum")
+				}
+				set(in(doc, "TokenizedPKCE.properties.schema"), "description", scalar("beside a reference"))
+				user := in(doc, "Auth0User.properties")
+				set(user, "user_metadata", mapping(scalar("anyOf"), sequence(get(user, "user_metadata"), mapping(scalar("type"), scalar("null")))))
+			},
+			says: []string{"OpenAPI 3.1.0", "What has to rise: none.", "Nothing changed: the files say what this document says."},
+			not:  []string{"- "},
+		},
+		{
+			name: "OpenAPI 3.1 with a type that may be null",
+			change: func(_ *testing.T, doc *yaml.Node) {
+				set(doc, "openapi", scalar("3.1.0"))
+				set(in(doc, "Auth0User.properties.locale"), "type", sequence(scalar("string"), scalar("null")))
+				set(in(doc, "Auth0User.properties.locale"), "if", mapping())
+			},
+			says: []string{"- Auth0User.locale: type string or null now, was string", "if cannot be said in OpenAPI 3.0 and was dropped."},
+		},
+		{
+			name: "a reference out of the document",
+			change: func(_ *testing.T, doc *yaml.Node) {
+				set(in(doc, "OAuthToken.properties"), "session", mapping(scalar("$ref"), scalar("other.yaml#/Session")))
+			},
+			err: "the reference other.yaml#/Session leads out of the document: bundle it first",
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var change func(*yaml.Node)
+			if tt.change != nil {
+				change = func(doc *yaml.Node) { tt.change(t, doc) }
+			}
+			module := copyLibrary(t)
+			var out bytes.Buffer
+			a := adoption{module: module, test: sent, out: &out}
+			if tt.full {
+				a.test = []string{"."}
+			}
+			err := a.adopt(context.Background(), pieces(t, change))
+			t.Log(out.String())
+
+			if tt.err != "" {
+				require.ErrorContains(t, err, tt.err)
+			} else {
+				require.NoError(t, err)
+			}
+			for _, s := range tt.says {
+				assert.Contains(t, out.String(), s)
+			}
+			for _, s := range tt.not {
+				assert.NotContains(t, "\n"+out.String(), "\n"+s)
+			}
+			files, err := changed(library, module)
+			require.NoError(t, err)
+			if tt.err != "" || tt.files != nil {
+				assert.Equal(t, tt.files, files)
+			}
+		})
+	}
+}
+
+func TestAdoptDry(t *testing.T) {
+	module := copyLibrary(t)
+	var out bytes.Buffer
+	a := adoption{module: module, test: sent, out: &out, dry: true}
+	require.NoError(t, a.adopt(context.Background(), pieces(t, func(doc *yaml.Node) { push(in(doc, "OAuthToken.required"), "scope") })))
+	assert.Contains(t, out.String(), "Would change: client_gen.go, openapi.yaml")
+	files, err := changed(library, module)
+	require.NoError(t, err)
+	assert.Empty(t, files)
+}
+
+func TestAdoptByForce(t *testing.T) {
+	module := copyLibrary(t)
+	var out bytes.Buffer
+	a := adoption{module: module, test: sent, out: &out, force: true}
+	err := a.adopt(context.Background(), pieces(t, func(doc *yaml.Node) { remove(in(doc, "Auth0User.properties"), "updated_at") }))
+	require.ErrorContains(t, err, "taken over by force (openapi.yaml), although 1 of the overlay's actions no longer fit the document")
+	doc, err := load(filepath.Join(module, documentFile))
+	require.NoError(t, err)
+	assert.Nil(t, get(doc, "components", "schemas", "Auth0User", "properties", "updated_at"))
+	assert.NotNil(t, get(doc, "components", "schemas", "Auth0User", "properties", "nickname", "description"), "our words stay")
+}
+
+// What adopt writes, it reads again as the same, and writes again as the same.
+func TestFormat(t *testing.T) {
+	doc, err := load(filepath.Join(library, documentFile))
+	require.NoError(t, err)
+	first, err := format(doc)
+	require.NoError(t, err)
+	back, _, err := parse(first)
+	require.NoError(t, err)
+	assert.True(t, same(doc, back))
+	second, err := format(back)
+	require.NoError(t, err)
+	assert.Equal(t, string(first), string(second))
+	for line := range strings.Lines(string(first)) {
+		assert.LessOrEqual(t, len(line), 140, line)
+	}
+}
+
+func TestReport(t *testing.T) {
+	module := copyLibrary(t)
+	git := func(args ...string) {
+		t.Helper()
+		out, err := command(context.Background(), module, "git", append([]string{"-c", "user.name=a", "-c", "user.email=a@example.com"}, args...)...)
+		require.NoError(t, err, out)
+	}
+	git("init", "-q")
+	own, err := command(context.Background(), module, "git", "rev-parse", "--absolute-git-dir")
+	require.NoError(t, err)
+	require.Contains(t, own, filepath.Base(filepath.Dir(module)), "not the repository of the library")
+	git("add", "-A")
+	git("commit", "-q", "-m", "base")
+
+	var out bytes.Buffer
+	a := adoption{module: module, out: &out}
+	require.NoError(t, a.report(context.Background(), ""))
+	assert.Contains(t, out.String(), "there is nothing to compare with")
+
+	out.Reset()
+	require.NoError(t, a.report(context.Background(), "HEAD"))
+	assert.Contains(t, out.String(), "What has to rise: none.")
+	assert.NotContains(t, out.String(), "\n- ")
+
+	// A further parameter in the overlay, and a field less in the document.
+	overlay := filepath.Join(module, overlayFile)
+	data, err := os.ReadFile(overlay)
+	require.NoError(t, err)
+	bent := strings.Replace(string(data), "        - name: nonce\n", "        - {name: acr_values, in: query, schema: {type: string}}\n        - name: nonce\n", 1)
+	require.NotEqual(t, string(data), bent)
+	require.NoError(t, os.WriteFile(overlay, []byte(bent), 0o600))
+	doc, err := load(filepath.Join(module, documentFile))
+	require.NoError(t, err)
+	remove(in(doc, "Auth0User.properties"), "blocked_for")
+	data, err = format(doc)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(module, documentFile), data, 0o600))
+	generated, err := command(context.Background(), module, "go", "generate", ".")
+	require.NoError(t, err, generated)
+
+	out.Reset()
+	require.NoError(t, a.report(context.Background(), "HEAD"))
+	t.Log(out.String())
+	for _, s := range []string{
+		"- Auth0User.blocked_for: gone", "- query parameter acr_values of authorize-auth0: new (string, optional)",
+		"- breaking: Auth0User.BlockedFor: removed", "- compatible: AuthorizeAuth0Params.AcrValues: added", "What has to rise: major",
+	} {
+		assert.Contains(t, out.String(), s)
+	}
+
+	// An overlay that no longer fits fails.
+	remove(in(doc, "OAuthToken.properties"), "token_type")
+	data, err = format(doc)
+	require.NoError(t, err)
+	require.NoError(t, os.WriteFile(filepath.Join(module, documentFile), data, 0o600))
+	require.ErrorContains(t, a.report(context.Background(), "HEAD"), "1 of the overlay's actions do not fit the document")
+}
+
+func TestParse(t *testing.T) {
+	for name, tt := range map[string]struct{ data, err string }{
+		"plain text with a tab":    {data: "openapi: 3.0.0\ninfo:\n  title: a\n\tb\n"},
+		"a tab after a backslash":  {data: "openapi: \"3.0.0\"\ninfo:\n  title: \"a\\\tb\"\n"},
+		"a tab in a block":         {data: "openapi: 3.0.0\ninfo:\n  title: |\n    a\n\tb\n"},
+		"JSON with tabs":           {data: "{\n\t\"openapi\": \"3.0.0\"\n}"},
+		"a byte order mark":        {data: "\ufeffopenapi: 3.0.0\n"},
+		"anchors and merges":       {data: "openapi: 3.0.0\na: &x {b: 1}\nc: {<<: *x}\nd: *x\n"},
+		"Swagger":                  {data: "swagger: '2.0'\n", err: "convert it to OpenAPI 3.0 first"},
+		"another version":          {data: "openapi: 4.0.0\n", err: "3.0 and 3.1 are understood"},
+		"a key twice":              {data: "openapi: 3.0.0\na: 1\na: 2\n", err: "the key \"a\" in line 3 is there twice"},
+		"an alias within itself":   {data: "openapi: 3.0.0\na: &x [*x]\n", err: "contains itself"},
+		"no document":              {data: "[1]", err: "its top is not a mapping"},
+		"another document":         {data: "a: 1\n", err: "the key openapi is missing"},
+		"a broken document, a tab": {data: "a: [\t\n", err: "yaml: line"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			root, _, err := parse([]byte(tt.data))
+			if tt.err != "" {
+				require.ErrorContains(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, "3.0.0", text(get(root, "openapi")))
+		})
+	}
+}
+
+// copyLibrary gives a copy of the library that a test may spoil.
+func copyLibrary(t *testing.T) string {
+	t.Helper()
+	module := t.TempDir()
+	require.NoError(t, copyModule(library, module))
+	return module
+}

@@ -1,0 +1,339 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+
+	"gopkg.in/yaml.v3"
+)
+
+// A document is handled as a tree of YAML nodes, so that order, style and
+// comments of what stays survive.
+
+// parse reads an OpenAPI 3.0 or 3.1 document, JSON included. Its notes are for
+// the report.
+func parse(data []byte) (root *yaml.Node, notes []string, err error) {
+	data = bytes.TrimPrefix(data, []byte("\ufeff"))
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		// YAML parsers disagree on tabs, inside quoted text above all. There a
+		// tab says no more than a space.
+		if !bytes.ContainsRune(data, '\t') {
+			return nil, nil, err
+		}
+		if yaml.Unmarshal(bytes.ReplaceAll(data, []byte("\t"), []byte("        ")), &doc) != nil {
+			return nil, nil, err
+		}
+		notes = append(notes, fmt.Sprintf("%d tabs, which YAML refuses where they stand, were read as spaces (%v).", bytes.Count(data, []byte("\t")), err))
+	}
+	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
+		return nil, nil, errors.New("it is no OpenAPI document: its top is not a mapping")
+	}
+	root, err = expand(doc.Content[0], nil)
+	if err != nil {
+		return nil, nil, err
+	}
+	switch version := text(get(root, "openapi")); {
+	case strings.HasPrefix(version, "3.0"), strings.HasPrefix(version, "3.1"):
+		return root, notes, nil
+	case version != "":
+		return nil, nil, fmt.Errorf("it is OpenAPI %s; 3.0 and 3.1 are understood", version)
+	case get(root, "swagger") != nil:
+		return nil, nil, errors.New("it is Swagger 2.0: convert it to OpenAPI 3.0 first")
+	}
+	return nil, nil, errors.New("it is no OpenAPI document: the key openapi is missing")
+}
+
+// expand replaces aliases by what they stand for, and merge keys by what they
+// bring. above are the nodes on the way down.
+func expand(n *yaml.Node, above []*yaml.Node) (*yaml.Node, error) {
+	if n.Kind == yaml.AliasNode {
+		n = n.Alias
+	}
+	if slices.Contains(above, n) {
+		return nil, fmt.Errorf("the alias in line %d contains itself", n.Line)
+	}
+	above = append(above, n)
+	out := *n
+	out.Anchor = ""
+	out.Content = make([]*yaml.Node, 0, len(n.Content))
+	var merged []*yaml.Node
+	for i, c := range n.Content {
+		isKey := n.Kind == yaml.MappingNode && i%2 == 0
+		if n.Kind == yaml.MappingNode && i%2 == 1 && n.Content[i-1].Tag == "!!merge" {
+			m, err := expand(c, above)
+			if err != nil {
+				return nil, err
+			}
+			merged = append(merged, m)
+			continue
+		}
+		if isKey && c.Tag == "!!merge" {
+			continue
+		}
+		if isKey && get(&out, c.Value) != nil {
+			return nil, fmt.Errorf("the key %q in line %d is there twice", c.Value, c.Line)
+		}
+		c, err := expand(c, above)
+		if err != nil {
+			return nil, err
+		}
+		out.Content = append(out.Content, c)
+	}
+	for _, m := range merged {
+		sources := []*yaml.Node{m}
+		if m.Kind == yaml.SequenceNode {
+			sources = m.Content
+		}
+		for _, source := range sources {
+			for k, v := range pairs(source) {
+				if get(&out, k) == nil {
+					set(&out, k, v)
+				}
+			}
+		}
+	}
+	return &out, nil
+}
+
+// get gives the value of a key, nil where there is none.
+func get(n *yaml.Node, path ...string) *yaml.Node {
+next:
+	for _, key := range path {
+		if n == nil || n.Kind != yaml.MappingNode {
+			return nil
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == key {
+				n = n.Content[i+1]
+				continue next
+			}
+		}
+		return nil
+	}
+	return n
+}
+
+func set(n *yaml.Node, key string, value *yaml.Node) {
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			n.Content[i+1] = value
+			return
+		}
+	}
+	n.Content = append(n.Content, scalar(key), value)
+}
+
+func remove(n *yaml.Node, key string) {
+	for i := 0; n != nil && i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			n.Content = slices.Delete(n.Content, i, i+2)
+			return
+		}
+	}
+}
+
+// pairs goes through a mapping in its order.
+func pairs(n *yaml.Node) func(yield func(string, *yaml.Node) bool) {
+	return func(yield func(string, *yaml.Node) bool) {
+		if n == nil || n.Kind != yaml.MappingNode {
+			return
+		}
+		content := slices.Clone(n.Content)
+		for i := 0; i+1 < len(content); i += 2 {
+			if !yield(content[i].Value, content[i+1]) {
+				return
+			}
+		}
+	}
+}
+
+func keys(n *yaml.Node) (names []string) {
+	for k := range pairs(n) {
+		names = append(names, k)
+	}
+	return names
+}
+
+func text(n *yaml.Node) string {
+	if n == nil || n.Kind != yaml.ScalarNode {
+		return ""
+	}
+	return n.Value
+}
+
+func items(n *yaml.Node) []*yaml.Node {
+	if n == nil || n.Kind != yaml.SequenceNode {
+		return nil
+	}
+	return n.Content
+}
+
+func texts(n *yaml.Node) (values []string) {
+	for _, c := range items(n) {
+		values = append(values, c.Value)
+	}
+	return values
+}
+
+// scalar gives a string's node.
+func scalar(s string) *yaml.Node {
+	var n yaml.Node
+	n.SetString(s)
+	return &n
+}
+
+func yes() *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true"} }
+
+func mapping(content ...*yaml.Node) *yaml.Node {
+	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: content}
+}
+
+func sequence(content ...*yaml.Node) *yaml.Node {
+	return &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: content}
+}
+
+func clone(n *yaml.Node) *yaml.Node {
+	if n == nil {
+		return nil
+	}
+	out := *n
+	out.Content = make([]*yaml.Node, len(n.Content))
+	for i, c := range n.Content {
+		out.Content[i] = clone(c)
+	}
+	return &out
+}
+
+// same compares what two nodes say, not how.
+func same(a, b *yaml.Node) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return reflect.DeepEqual(value(a), value(b))
+}
+
+func value(n *yaml.Node) any {
+	var v any
+	if n == nil || n.Decode(&v) != nil {
+		return nil
+	}
+	return v
+}
+
+// What a mapping of the document maps.
+const (
+	object = iota // the keys are OpenAPI's
+	named         // the keys are the document's own names
+)
+
+// byName are the keys under which names of the document's own stand.
+var byName = map[string]bool{
+	"callbacks": true, "content": true, "encoding": true, "examples": true, "headers": true, "links": true,
+	"mapping": true, "parameters": true, "paths": true, "properties": true, "requestBodies": true,
+	"responses": true, "schemas": true, "scopes": true, "securitySchemes": true, "variables": true,
+	"patternProperties": true, "dependentSchemas": true, "$defs": true, "pathItems": true,
+}
+
+// opaque are the keys whose values are data rather than document.
+var opaque = map[string]bool{"default": true, "enum": true, "const": true, "example": true}
+
+// words are the keys whose values are prose or samples, which are ours to write.
+var words = map[string]bool{"description": true, "summary": true, "title": true, "example": true, "examples": true, "externalDocs": true}
+
+// below says what a mapping under a key of an object maps.
+func below(kind int, key string) int {
+	if kind == object && byName[key] {
+		return named
+	}
+	return object
+}
+
+// walk visits every object of a document's part.
+func walk(n *yaml.Node, kind int, visit func(*yaml.Node) error) error {
+	switch n.Kind {
+	case yaml.MappingNode:
+		if kind == object {
+			if err := visit(n); err != nil {
+				return err
+			}
+		}
+		for k, v := range pairs(n) {
+			if kind == object && opaque[k] {
+				continue
+			}
+			if err := walk(v, below(kind, k), visit); err != nil {
+				return err
+			}
+		}
+	case yaml.SequenceNode:
+		for _, c := range n.Content {
+			if err := walk(c, object, visit); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// format writes a document with two spaces of indentation, its folded text
+// wrapped, which the encoder doesn't do.
+func format(root *yaml.Node) ([]byte, error) {
+	var raw bytes.Buffer
+	enc := yaml.NewEncoder(&raw)
+	enc.SetIndent(2)
+	if err := enc.Encode(root); err != nil {
+		return nil, err
+	}
+	const width = 80
+	var out strings.Builder
+	folded := -1 // the indentation of the key whose folded text this is
+	for line := range strings.Lines(raw.String()) {
+		line = strings.TrimRight(line, "\n")
+		rest := strings.TrimLeft(line, " ")
+		indent := len(line) - len(rest)
+		switch {
+		case folded >= 0 && (rest == "" || indent > folded):
+			pad := line[:indent]
+			for len(rest)+indent > width {
+				cut := strings.LastIndexByte(rest[:width-indent+1], ' ')
+				if cut <= 0 {
+					cut = strings.IndexByte(rest, ' ')
+				}
+				if cut <= 0 || strings.HasPrefix(rest[cut+1:], " ") || rest[cut-1] == ' ' {
+					break
+				}
+				out.WriteString(pad + rest[:cut] + "\n")
+				rest = rest[cut+1:]
+			}
+			out.WriteString(pad + rest + "\n")
+			continue
+		case strings.HasSuffix(rest, ": >-") || strings.HasSuffix(rest, ": >"):
+			folded = indent + len(rest) - len(strings.TrimLeft(rest, "- "))
+		default:
+			folded = -1
+		}
+		out.WriteString(line + "\n")
+	}
+	var back yaml.Node
+	if err := yaml.Unmarshal([]byte(out.String()), &back); err != nil || !same(back.Content[0], root) {
+		return raw.Bytes(), nil //nolint:nilerr // Unwrapped text is as good.
+	}
+	return []byte(out.String()), nil
+}
+
+// list writes the lines of one part of the report.
+func list(w io.Writer, title string, lines []string, none string) {
+	fmt.Fprintf(w, "\n## %s\n\n", title)
+	if len(lines) == 0 {
+		fmt.Fprintln(w, none)
+	}
+	for _, line := range lines {
+		fmt.Fprintln(w, "-", line)
+	}
+}
