@@ -113,15 +113,13 @@ weight: ## What the library adds to a program: modules and bytes
 	@go -C tools run ./weight -module $(ROOT)
 
 .PHONY: fuzz
-fuzz: ## Run every fuzz target for FUZZTIME (30s)
-	@found=0; \
-	for pkg in $$(go list ./...); do \
-		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
-			found=1; echo "fuzz $$pkg $$target"; \
-			go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; \
-		done; \
-	done; \
-	[ $$found = 1 ] || { echo 'No fuzz target was found.' >&2; exit 1; }
+fuzz: ## Run every fuzz target for FUZZTIME (30s), two at a time
+	@targets=$$(for pkg in $$(go list ./...); do \
+		go test -list '^Fuzz' $$pkg | awk -v pkg=$$pkg '/^Fuzz/ {print pkg, $$1}'; done); \
+	[ -n "$$targets" ] || { echo 'No fuzz target was found.' >&2; exit 1; }; \
+	echo "$$targets" | xargs -P 2 -L 1 bash -c \
+		'out=$$(go test -run "^$$" -fuzz "^$$1\$$" -fuzztime $(FUZZTIME) -parallel 1 $$0 2>&1) && code=0 || code=1; \
+		printf "fuzz %s %s\n%s\n" "$$0" "$$1" "$$(echo "$$out" | tail -n 25)"; exit $$code'
 
 .PHONY: mutate
 mutate: ## Mutation testing of the hand-written root package (takes long)
