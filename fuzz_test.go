@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"path"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -79,13 +80,16 @@ func FuzzCallback(f *testing.F) {
 		f.Add(raw)
 	}
 	const issuer = "https://issuer.example/"
+	tr := &fuzzTransport{status: 200, header: http.Header{}, body: []byte(`{"access_token":"a","token_type":"Bearer"}`)}
+	a, withIssuer := fuzzAuthenticator(f, tr), fuzzAuthenticator(f, tr)
+	withIssuer.config.Issuer = issuer
+	withIssuer.issuer.metadata.Store(&metadata{Issuer: issuer, IssInCallback: true})
 	f.Fuzz(func(t *testing.T, raw string) {
 		callback, err := url.ParseQuery(raw)
 		if err != nil {
 			return
 		}
-		tr := &fuzzTransport{status: 200, header: http.Header{}, body: []byte(`{"access_token":"a","token_type":"Bearer"}`)}
-		a := fuzzAuthenticator(t, tr)
+		tr.posts = 0
 		attempt := &Attempt{State: "s", Nonce: faultNonce, Verifier: faultVerifier, RedirectURL: faultRedirect}
 		fits := len(callback["state"]) == 1 && callback["state"][0] == "s" && callback.Get("error") == "" &&
 			len(callback["code"]) == 1 && callback.Get("code") != ""
@@ -103,9 +107,7 @@ func FuzzCallback(f *testing.F) {
 			}
 		}
 
-		a.config.Issuer = issuer
-		a.issuer.metadata.Store(&metadata{Issuer: issuer, IssInCallback: true})
-		if err := a.checkCallback(t.Context(), "complete", callback, "s", faultNonce); err == nil {
+		if err := withIssuer.checkCallback(t.Context(), "complete", callback, "s", faultNonce); err == nil {
 			require.Equal(t, []string{issuer}, callback["iss"])
 			require.Equal(t, []string{"s"}, callback["state"])
 			require.Empty(t, callback.Get("error"))
@@ -128,8 +130,10 @@ func FuzzForm(f *testing.F) {
 		f.Add(formType, []byte(body))
 		f.Add("text/html", []byte(body))
 	}
+	tr := &fuzzTransport{status: 200}
+	a := fuzzAuthenticator(f, tr)
 	f.Fuzz(func(t *testing.T, mediaType string, body []byte) {
-		a := fuzzAuthenticator(t, &fuzzTransport{status: 200, header: http.Header{"Content-Type": {mediaType}}, body: body})
+		tr.header, tr.body = http.Header{"Content-Type": {mediaType}}, body
 		state, nonce := "s", faultNonce
 		r, err := a.Authorize(t.Context(), AuthorizeAuth0Params{CodeChallenge: "c", State: &state, Nonce: &nonce})
 		if err != nil {
@@ -171,10 +175,12 @@ func FuzzTokenResponse(f *testing.F) {
 		`{}`, `null`, `[]`, ``, `{"error":"invalid_grant"}`, `{"access_token":"a","access_token":null,"token_type":"Bearer"}`, `{"ACCESS_TOKEN":"a","Token_Type":"Bearer"}`,
 		`{"access_token":"a","token_type":"Bearer","schema":{"migration":0}}`,
 	} {
-		f.Add([]byte(body))
+		f.Add([]byte(body), "a", "r")
 	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		a := fuzzAuthenticator(t, &fuzzTransport{status: 200, header: http.Header{}, body: body})
+	tr := &fuzzTransport{status: 200, header: http.Header{}}
+	a := fuzzAuthenticator(f, tr)
+	check := func(t *testing.T, body []byte) {
+		tr.body = body
 		before := time.Now()
 		token, err := a.Exchange(t.Context(), TokenizedPKCE{Code: faultCode, CodeVerifier: faultVerifier})
 		if err != nil {
@@ -207,6 +213,12 @@ func FuzzTokenResponse(f *testing.F) {
 			token.Scopes, read.Scopes = nil, nil
 		}
 		require.Equal(t, *token, read)
+	}
+	f.Fuzz(func(t *testing.T, body []byte, access, refresh string) {
+		check(t, body)
+		body, err := json.Marshal(OAuthToken{AccessToken: access, RefreshToken: refresh, TokenType: TokenTypeBearer})
+		require.NoError(t, err)
+		check(t, body)
 	})
 }
 
@@ -221,10 +233,18 @@ func FuzzLocation(f *testing.F) {
 		"HTTP://127.0.0.1:3000/cb?code=c&state=s", "http://127.0.0.1:3000/cb?state=s#code=c", "http://127.0.0.1:3000/cb?code=c&state=s&state=s", "http://127.0.0.1:3000?/cb&code=c&state=s",
 		"http:127.0.0.1:3000/cb?code=c&state=s", "http://127.0.0.1:3000/cb?code=%zz&state=s", "http://127.0.0.1:3000/cb?code=c&state=t", "http://127.0.0.1:3000/cb?",
 	} {
-		f.Add(location)
+		f.Add(location, "http", "127.0.0.1:3000", "/cb")
 	}
-	f.Fuzz(func(t *testing.T, location string) {
-		a := fuzzAuthenticator(t, &fuzzTransport{status: 302, header: http.Header{"Location": {location}}})
+	for _, host := range []string{"127.0.0.1:30000", "127.0.0.1", "127.0.0.1:", "127.0.0.1:3000.x", "x127.0.0.1:3000", "127.0.0.1:03000", "127.0.0.01:3000", "localhost:3000", "[::1]:3000", "127.0.0.1:3000@x"} {
+		f.Add("", "http", host, "/cb")
+	}
+	for _, where := range []string{"/cbx", "/c", "/cb/", "//cb", "/cb/x", "/%63b", "/cb%2f", "/x/../cb", "/cb;", "cb", "/cb%00", "/cb\\"} {
+		f.Add("", "http", "127.0.0.1:3000", where)
+	}
+	tr := &fuzzTransport{status: 302}
+	a := fuzzAuthenticator(f, tr)
+	check := func(t *testing.T, location string) {
+		tr.header = http.Header{"Location": {location}}
 		state := "s"
 		r, err := a.Authorize(t.Context(), AuthorizeAuth0Params{CodeChallenge: "c", State: &state})
 		if err != nil {
@@ -249,6 +269,10 @@ func FuzzLocation(f *testing.F) {
 			rest = "//" + path.Clean(strings.TrimPrefix(rest, "//"))
 		}
 		require.Equal(t, faultRedirect, strings.ToLower(scheme)+":"+rest, "accepted %q", location)
+	}
+	f.Fuzz(func(t *testing.T, location, scheme, host, where string) {
+		check(t, location)
+		check(t, scheme+"://"+host+where+"?code=c&state=s")
 	})
 }
 
@@ -496,9 +520,9 @@ func FuzzScalars(f *testing.F) {
 		`"0000-01-01T00:00:00Z"`, `"9999-12-31T23:59:59-23:59"`, `"2026-01-02T03:04:05+24:00"`, `253402300799`, `253402300800`, `86400`, `"86400"`, `86400.0`, `9223372036854775808`, `"NaN"`, `"Inf"`, `"0x10"`,
 		`true`, `{}`, `"openid email"`, `" openid   email\t"`, `"\u00a0"`,
 	} {
-		f.Add([]byte(data))
+		f.Add([]byte(data), 1.5)
 	}
-	f.Fuzz(func(t *testing.T, data []byte) {
+	check := func(t *testing.T, data []byte) {
 		var at Timestamp
 		if json.Unmarshal(data, &at) == nil {
 			written, err := json.Marshal(at)
@@ -533,5 +557,9 @@ func FuzzScalars(f *testing.F) {
 				require.Empty(t, again)
 			}
 		}
+	}
+	f.Fuzz(func(t *testing.T, data []byte, number float64) {
+		check(t, data)
+		check(t, strconv.AppendFloat(nil, number, 'g', -1, 64))
 	})
 }
