@@ -96,8 +96,7 @@ apidiff: ## Changes of the Go API since the last tag or the merge base
 
 .PHONY: release-check
 release-check: ## Is VERSION a fit number for what changed since the last tag? make release-check VERSION=v0.2.0
-	@[ -n "$(VERSION)" ] || { echo 'Say which version: make release-check VERSION=v0.2.0' >&2; exit 2; }
-	$(CHECK) gorelease -version=$(VERSION)
+	@tools/release-check.sh $(VERSION)
 
 .PHONY: bench
 bench: ## The benchmarks beside their rivals, as a table of ratios; fails where a bar is missed

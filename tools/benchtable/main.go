@@ -76,7 +76,7 @@ func run(ctx context.Context, module string, rounds int, benchtime, raw string) 
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
 	binary := filepath.Join(tmp, "bench.test")
-	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, ".") //nolint:gosec // G204: binary is a file in the folder made above.
+	build := exec.CommandContext(ctx, "go", "test", "-c", "-o", binary, ".")
 	build.Dir = module
 	if out, err := build.CombinedOutput(); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
@@ -87,7 +87,7 @@ func run(ctx context.Context, module string, rounds int, benchtime, raw string) 
 	}
 	var log bytes.Buffer
 	one := func(name string) (sample, error) {
-		cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.benchmem", "-test.benchtime="+benchtime, "-test.bench="+pattern(name)) //nolint:gosec // G204: likewise; name is one of rows, benchtime a flag of the caller's.
+		cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.benchmem", "-test.benchtime="+benchtime, "-test.bench="+pattern(name))
 		cmd.Dir = module
 		cmd.Env = append(os.Environ(), "PIECESAUTH_BENCH_RESPONDER="+address)
 		out, err := cmd.CombinedOutput()
