@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"net/url"
 	"path"
@@ -521,6 +522,10 @@ func FuzzScalars(f *testing.F) {
 		`true`, `{}`, `"openid email"`, `" openid   email\t"`, `"\u00a0"`,
 	} {
 		f.Add([]byte(data), 1.5)
+	}
+	for exp := range 20 { // mutation adds and multiplies too little to get far
+		f.Add([]byte("null"), math.Pow10(exp))
+		f.Add([]byte("null"), -math.Pow10(exp))
 	}
 	check := func(t *testing.T, data []byte) {
 		var at Timestamp
