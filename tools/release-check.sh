@@ -25,5 +25,8 @@ for tag in $(git tag --list 'v*' --sort=version:refname); do
 	mapfile -t within <<<"$within"
 	git archive --format=zip --prefix="$module@$tag/" -o "$versions/$tag.zip" "$tag" . "${within[@]}"
 done
-GOPROXY="file://$proxy,$(go env GOPROXY)" GONOSUMDB="$module" GOMODCACHE="$(go env GOMODCACHE)" \
+# A module cache of its own, filled from the usual one, so that these tags never
+# stand for published ones.
+GOPROXY="file://$proxy,file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)" \
+	GOMODCACHE="$proxy/cache" GOFLAGS="$(go env GOFLAGS) -modcacherw" GONOSUMDB="$module" \
 	go tool -modfile="$root/tools/check/go.mod" gorelease -base="$base" -version="$version"
