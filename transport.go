@@ -169,7 +169,7 @@ func (a *Authenticator) doOnce(ctx context.Context, op string, req *http.Request
 		req.GetBody = func() (io.ReadCloser, error) { return newBody(form, sent), nil }
 		req.ContentLength = int64(len(form))
 	}
-	resp, err := a.client.Do(req) //nolint:gosec // G704: the URL is the one configured
+	resp, err := a.client.Do(req) //nolint:gosec // G704: the URL is configured, or the configured issuer names it
 	if err != nil {
 		return answer{}, &Error{Op: op, Err: transportCause(cmp.Or(ctx.Err(), err)), unknownOutcome: sent != nil && sent.Load()}
 	}
