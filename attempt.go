@@ -70,7 +70,7 @@ func (t Attempt) LogValue() slog.Value { return redacted(t) }
 
 // beginURL is an authorization URL but for what is new in every attempt.
 type beginURL struct {
-	before, after string // the challenge
+	before, after string // the challenge; then comes the state
 	nonce         bool
 	redirectURL   string
 	maxAge        time.Duration
@@ -151,6 +151,7 @@ func (a *Authenticator) newBeginURL(redirectURL string, o *BeginOptions) (beginU
 	if len(extra) > 0 {
 		begin.after += "&" + extra.Encode()
 	}
+	begin.after += "&state="
 	return begin, nil
 }
 
@@ -185,9 +186,9 @@ func (b *beginURL) attempt(entropy *[96]byte) *Attempt {
 
 func (b *beginURL) url(challenge, state, nonce string) string {
 	if nonce == "" {
-		return b.before + challenge + b.after + "&state=" + state
+		return b.before + challenge + b.after + state
 	}
-	return b.before + challenge + b.after + "&state=" + state + "&nonce=" + nonce
+	return b.before + challenge + b.after + state + "&nonce=" + nonce
 }
 
 // authorizeRequest builds the request of GET /authorize. What is required has
