@@ -300,8 +300,9 @@ func secretValues(t *testing.T) map[string]any {
 		"Client":                        a.API().ClientInterface,
 		"ClientWithResponses":           a.API(),
 		"(TokenSource).Client":          source.Client(s.Client()),
-		"(TokenSource).Client's own":    source.Client(nil).Transport,
-		"(TokenSource).OAuth2":          ptrTo(source.OAuth2(ctx)),
+		// Of its own, for the default one's connections come and go meanwhile.
+		"(TokenSource).Client's transport": source.Client(&http.Client{Transport: new(http.Transport)}).Transport,
+		"(TokenSource).OAuth2":             ptrTo(source.OAuth2(ctx)),
 
 		// Without a place for a secret.
 		"AnonymousTemporalRange": nil, "Auth0LogoutParams": nil, "Auth0UserAllocationMetadata": nil, "BeginOptions": nil, "Config": nil,
