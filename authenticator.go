@@ -312,8 +312,11 @@ func (a *Authenticator) Authorize(ctx context.Context, params AuthorizeAuth0Para
 				err = errNoResult
 			}
 		}
+		if err != nil && err != errNoResult { //nolint:errorlint // ours, and bare
+			err = errRedirect // the reason given would repeat it
+		}
 		if err != nil {
-			return nil, &Error{Op: op, StatusCode: ans.status, Err: errRedirect}
+			return nil, &Error{Op: op, StatusCode: ans.status, Err: err}
 		}
 	case ans.status == http.StatusOK:
 		if values, err = parseResult(&ans); err != nil {
