@@ -79,7 +79,7 @@ lint-api: overlaid $(REDOCLY) ## Validate the document, alone and with its overl
 
 .PHONY: docs
 docs: overlaid $(REDOCLY) ## Render the API, document and overlay together, into artifacts/api.html
-	$(REDOCLY) build-docs overlaid -o artifacts/api.html
+	$(REDOCLY) build-docs overlaid --inlineBundle -o artifacts/api.html
 
 .PHONY: adopt
 adopt: ## Take over a new Pieces document: make adopt SPEC=path [FORCE=1]
@@ -134,7 +134,7 @@ soak: ## Twenty processes on one token file, killed at random
 	go test -tags soak -run Soak -count=1 -timeout 30m -v ./tokenfile/...
 
 .PHONY: e2e
-e2e: ## Sign in through a real browser at a certified provider
+e2e: docs ## Sign in through a real browser at a certified provider
 	./e2e/run.sh
 
 .PHONY: ci
