@@ -181,7 +181,7 @@ func TestAdopt(t *testing.T) {
 				"- TokenizedPKCE.grant_type: enum gained UNKNOWN", "- OAuthToken.token_type: enum gained UNKNOWN",
 				"- schema EmbeddedModelSchemaSemanticVersionEnum: enum gained UNKNOWN",
 				"- query parameter response_mode of authorize-auth0: enum gained UNKNOWN",
-				"- compatible: GrantTypeUNKNOWN: added", "All pass.", "What has to rise: minor.",
+				"- compatible: GrantTypeUNKNOWN: added", "All pass.", "What has to rise: minor (within v0: patch).",
 			},
 			not:   []string{"breaking"},
 			full:  true,
@@ -208,7 +208,7 @@ func TestAdopt(t *testing.T) {
 			change: func(_ *testing.T, doc *yaml.Node) {
 				remove(in(doc, "Auth0User.properties"), "last_ip")
 			},
-			says:  []string{"- Auth0User.last_ip: gone", "- breaking: Auth0User.LastIP: removed", "All pass.", "What has to rise: major (while the version is v0: minor)."},
+			says:  []string{"- Auth0User.last_ip: gone", "- breaking: Auth0User.LastIP: removed", "All pass.", "What has to rise: major (within v0: minor)."},
 			files: []string{"client_gen.go", "openapi.yaml"},
 		},
 		{
@@ -289,7 +289,7 @@ func TestAdopt(t *testing.T) {
 			},
 			says: []string{
 				"- Auth0User.badge: new (Badge, optional)", "- schema Badge: new (object)", "- schema Badge is new and wants a description.",
-				"- compatible: Auth0User.Badge: added", "What has to rise: minor.",
+				"- compatible: Auth0User.Badge: added", "What has to rise: minor (within v0: patch).",
 			},
 			not:   []string{"Badge.colour"},
 			files: []string{"client_gen.go", "openapi.yaml"},

@@ -180,9 +180,9 @@ func compareGo(ctx context.Context, module, before, after string) (*goAPI, error
 func (d *goAPI) bump(anything bool) string {
 	switch {
 	case len(d.incompatible) > 0:
-		return "major (while the version is v0: minor)"
+		return "major (within v0: minor)"
 	case len(d.compatible) > 0:
-		return "minor"
+		return "minor (within v0: patch)"
 	case anything:
 		return "patch"
 	}
