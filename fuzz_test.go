@@ -163,8 +163,8 @@ func FuzzForm(f *testing.F) {
 	})
 }
 
-// FuzzTokenResponse: an accepted token can be sent, is a bearer's, and is the
-// same when it was written and read again.
+// FuzzTokenResponse: an accepted token is the one that was answered, can be
+// sent, is a bearer's, and is the same when it was written and read again.
 func FuzzTokenResponse(f *testing.F) {
 	for _, body := range []string{
 		`{"access_token":"a","token_type":"Bearer","expires_in":86400,"scope":"openid email","refresh_token":"r","id_token":"i"}`,
@@ -197,10 +197,21 @@ func FuzzTokenResponse(f *testing.F) {
 		}
 		require.Equal(t, "Bearer", token.TokenType)
 		var sent struct {
-			Type string `json:"token_type"`
+			Access   string `json:"access_token"`
+			Type     string `json:"token_type"`
+			Refresh  string `json:"refresh_token"`
+			ID       string `json:"id_token"`
+			Scope    string
+			Lifetime any `json:"expires_in"`
 		}
 		require.NoError(t, json.Unmarshal(body, &sent))
 		require.Equal(t, "bearer", strings.ToLower(sent.Type))
+		require.Equal(t, []string{sent.Access, sent.Refresh, sent.ID}, []string{token.AccessToken, token.RefreshToken, token.IDToken})
+		require.Equal(t, strings.Join(strings.Fields(sent.Scope), " "), token.Scopes.String())
+		if seconds, _ := sent.Lifetime.(float64); math.Abs(seconds) >= 1 && math.Abs(seconds) < 1e9 {
+			lasts := time.Duration(seconds) * time.Second
+			require.WithinRange(t, token.Expiry, before.Add(lasts), time.Now().Add(lasts))
+		}
 		if !token.Expiry.IsZero() {
 			century := 100 * 366 * 24 * time.Hour
 			require.WithinRange(t, token.Expiry, before.Add(-century), before.Add(century))
@@ -278,20 +289,22 @@ func FuzzLocation(f *testing.F) {
 	})
 }
 
-// FuzzRetryAfter: a wait is positive, and a day at most.
+// FuzzRetryAfter: a wait is positive, a day at most, and what the server says:
+// a number of seconds, or the moment when its limit is reset.
 func FuzzRetryAfter(f *testing.F) {
 	for _, v := range []string{
 		"", "0", "1", "-1", "120", "315360000", "9223372036854775807", "-9223372036854775808", "99999999999999999999", "1.5", "1e9", "soon", " 5", "+5", "0x10",
 		"Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "Friday, 31-Dec-99 23:59:59 GMT", "Fri Dec 31 23:59:59 2049", "Fri, 31 Dec 99999 23:59:59 GMT",
 	} {
-		f.Add(v, "")
-		f.Add("", v)
-		f.Add(v, v)
+		f.Add(v, "", int64(60))
+		f.Add("", v, int64(-60))
+		f.Add(v, v, int64(1<<40))
 	}
-	f.Fuzz(func(t *testing.T, after, reset string) {
+	const day = 24 * time.Hour
+	f.Fuzz(func(t *testing.T, after, reset string, in int64) {
 		h := http.Header{"Retry-After": {after}, "X-Ratelimit-Reset": {reset}}
 		wait, ok := retryAfter(h)
-		require.LessOrEqual(t, wait, 24*time.Hour)
+		require.LessOrEqual(t, wait, day)
 		require.Equal(t, ok, wait > 0, "%v, %v", wait, ok)
 		if n := strings.TrimLeft(after, "0123456789"); n == "" && strings.TrimLeft(after, "0") != "" {
 			require.True(t, ok, "a number of seconds says nothing")
@@ -304,6 +317,17 @@ func FuzzRetryAfter(f *testing.F) {
 		}
 		e := (&answer{status: 429, header: h}).refusal("userinfo")
 		require.Equal(t, max(wait, 0) > 0, e.RetryAfter > 0)
+
+		// The same moment, in each of the ways to say it.
+		before := time.Now()
+		at := before.Add(time.Duration(in%int64(2*day/time.Second)) * time.Second).Truncate(time.Second)
+		for name, value := range map[string]string{"Retry-After": at.UTC().Format(http.TimeFormat), "X-Ratelimit-Reset": strconv.FormatInt(at.Unix(), 10)} {
+			wait, ok := retryAfter(http.Header{name: {value}})
+			least, most := time.Until(at), at.Sub(before)
+			require.Equal(t, ok, wait > 0)
+			require.LessOrEqual(t, wait, max(0, min(most, day)), "%s: %s", name, value)
+			require.GreaterOrEqual(t, wait, max(0, min(least, day)), "%s: %s", name, value)
+		}
 	})
 }
 
