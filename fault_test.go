@@ -1163,6 +1163,8 @@ func TestFaultHeap(t *testing.T) {
 						most = 16 << 20
 					case floodWant(name).is == nil:
 						most = 1 << 20 // of headers no more than 64 KiB
+					case name == "1 GiB body": // whose Content-Length says so
+						most = 100 << 10
 					}
 					l, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 					require.NoError(t, err)
