@@ -342,7 +342,7 @@ func isResult(v url.Values) bool { return v.Has("code") || v.Has("error") }
 // Any other URL may carry our state too: a login page, say.
 func sameEndpoint(u *url.URL, redirectURI string) bool {
 	r, err := url.Parse(redirectURI)
-	return err == nil && redirectURI != "" && u.Scheme == r.Scheme && u.Host == r.Host && u.User == nil &&
+	return err == nil && u.Scheme == r.Scheme && u.Host == r.Host && u.User == nil &&
 		u.EscapedPath() == r.EscapedPath() && u.Opaque == r.Opaque
 }
 

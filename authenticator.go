@@ -274,10 +274,11 @@ func (c apiClient) Do(r *http.Request) (*http.Response, error) {
 //
 // It suits silent authentication (Prompt "none", best with ResponseModeQuery:
 // the answer by form_post is a page) and servers that answer directly; signing
-// a person in needs a browser, for which there is [Authenticator.Begin]. The result is read from a form, from JSON, or from a
-// redirect whose scheme, host and path are the redirect URI's. A page, or a
-// redirect elsewhere, is [ErrBrowserRequired] with the URL to open; an error
-// such as login_required is the [Error]'s Code.
+// a person in needs a browser, for which there is [Authenticator.Begin]. The
+// result is read from a form, from JSON, or from a redirect whose scheme, host
+// and path are the redirect URI's. A page, or a redirect elsewhere, is
+// [ErrBrowserRequired] with the URL to open; an error such as login_required is
+// the [Error]'s Code.
 func (a *Authenticator) Authorize(ctx context.Context, params AuthorizeAuth0Params) (*ResultedPKCE, error) {
 	const op = "authorize"
 	fill(&params.Audience, a.config.Audience)
