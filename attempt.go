@@ -304,36 +304,30 @@ func (a *Authenticator) checkCallback(ctx context.Context, op string, v url.Valu
 // ended at, which a person can paste where no redirect is received: from its
 // query or its fragment. White space around it doesn't matter.
 func ParseCallback(rawURL string) (url.Values, error) {
-	u, err := url.Parse(strings.TrimSpace(rawURL))
-	if err == nil {
-		var v url.Values
-		if v, err = callbackOf(u); err == nil && v != nil {
+	if u, err := url.Parse(strings.TrimSpace(rawURL)); err == nil { // whose reason would repeat it
+		if v := callbackOf(u); v != nil {
 			return v, nil
 		}
 	}
-	if err == nil {
-		err = errors.New("the URL has neither code nor error, so it is not the one a sign-in ended at")
-	} else {
-		err = errors.New("the URL is malformed") // the reason given would repeat it
-	}
-	return nil, &Error{Op: "callback", Err: err}
+	return nil, &Error{Op: "callback", Err: errors.New("the URL has no code and no error that can be read, so it is not the one a sign-in ended at")}
 }
 
-// callbackOf gives the values of a callback, nil where there are none.
-func callbackOf(u *url.URL) (url.Values, error) {
+// callbackOf gives the values of a callback, nil where there are none, or none
+// that can be read.
+func callbackOf(u *url.URL) url.Values {
 	query, err := url.ParseQuery(u.RawQuery)
 	if err != nil {
-		return nil, err
+		return nil
 	}
 	if isResult(query) {
-		return query, nil
+		return query
 	}
 	raw := cmp.Or(u.RawFragment, u.EscapedFragment()) // EscapedFragment alone takes "%2B" for "+" beside what it would escape
 	fragment, err := url.ParseQuery(raw)
 	if err != nil || !isResult(fragment) {
-		return nil, err
+		return nil
 	}
-	return fragment, nil
+	return fragment
 }
 
 func isResult(v url.Values) bool { return v.Has("code") || v.Has("error") }

@@ -305,19 +305,16 @@ func (a *Authenticator) Authorize(ctx context.Context, params AuthorizeAuth0Para
 
 	state := deref(params.State)
 	var values url.Values
-	switch location := ans.header.Get("Location"); {
-	case ans.status >= 300 && ans.status < 400 && location != "":
+	switch location := ans.redirect(); {
+	case location != "":
 		to, err := req.URL.Parse(location)
-		if err == nil && sameEndpoint(to, deref(params.RedirectURI)) {
-			if values, err = callbackOf(to); values == nil && err == nil {
-				err = errNoResult
-			}
-		}
-		if err != nil && err != errNoResult { //nolint:errorlint // ours, and bare
-			err = errRedirect // the reason given would repeat it
-		}
 		if err != nil {
-			return nil, &Error{Op: op, StatusCode: ans.status, Err: err}
+			return nil, &Error{Op: op, StatusCode: ans.status, Err: errRedirect}
+		}
+		if sameEndpoint(to, deref(params.RedirectURI)) {
+			if values = callbackOf(to); values == nil {
+				return nil, &Error{Op: op, StatusCode: ans.status, Err: errNoResult}
+			}
 		}
 	case ans.status == http.StatusOK:
 		if values, err = parseResult(&ans); err != nil {
@@ -401,7 +398,7 @@ func (a *Authenticator) exchange(ctx context.Context, op string, grant Tokenized
 		}
 	}
 	e := ans.refusal(op, append(secrets, grant.Code, grant.CodeVerifier, grant.RefreshToken)...)
-	if e.Code == "" && cause != nil {
+	if cause != nil && e.Code == "" {
 		e.Err = cause
 	}
 	e.unknownOutcome = ans.status >= 500 || ans.status < 300 && e.Code == ""
@@ -438,7 +435,7 @@ func (a *Authenticator) UserInfo(ctx context.Context, token *Token) (*User, erro
 		return nil, &Error{Op: op, StatusCode: ans.status, Err: err}
 	}
 	var w struct{ Error any }
-	if user.Sub+user.UserID == "" && json.Unmarshal(ans.body, &w) == nil && w.Error != nil {
+	if _ = json.Unmarshal(ans.body, &w); w.Error != nil && user.Sub+user.UserID == "" {
 		return nil, ans.refusal(op, token.AccessToken, token.RefreshToken, token.IDToken) // for all its status
 	}
 	if sub != "" && user.Sub != sub {
@@ -510,14 +507,14 @@ func (a *Authenticator) Logout(ctx context.Context, returnTo string) (*LogoutRes
 	if err != nil {
 		return nil, err
 	}
-	if location := ans.header.Get("Location"); location != "" && ans.status >= 300 && ans.status < 400 {
+	if location := ans.redirect(); location != "" {
 		to, err := req.URL.Parse(location)
 		if err != nil {
 			return nil, &Error{Op: op, StatusCode: ans.status, Err: errRedirect}
 		}
 		return &LogoutResult{Location: to.String()}, nil
 	}
-	if ans.status < 200 || ans.status > 299 {
+	if ans.status/100 != 2 {
 		return nil, ans.refusal(op)
 	}
 	return &LogoutResult{HTML: string(ans.body)}, nil

@@ -3,6 +3,7 @@ package piecesauth
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -510,6 +511,10 @@ func TestAuthorizeAnswers(t *testing.T) {
 			answer: reply(302, ""),
 			err:    &Error{Op: "authorize", StatusCode: 302},
 		}, {
+			name:   "an error with a place",
+			answer: reply(400, "", "Location: "+theRedirect+"?"+result),
+			err:    &Error{Op: "authorize", StatusCode: 400},
+		}, {
 			name:   "a malformed schema",
 			answer: reply(200, result+"&schema=x", asForm),
 			err:    &Error{Op: "authorize", StatusCode: 200},
@@ -643,6 +648,7 @@ func TestExchangeAnswers(t *testing.T) {
 			answer: reply(500, `{"error":"invalid_grant"}`, asJSON),
 			err:    &Error{StatusCode: 500, Code: "invalid_grant"}, causes: []error{ErrUnknownOutcome, ErrSignInRequired},
 		},
+		{name: "several to choose from", answer: reply(300, "<html>", asHTML), err: &Error{StatusCode: 300}},
 		{name: "an error as a page", answer: reply(400, "<html>", asHTML), err: &Error{StatusCode: 400}},
 		{name: "an error as an object", answer: reply(400, `{"error":{"message":"`+theCode+`"}}`, asJSON), err: &Error{StatusCode: 400}},
 		{name: "an error cut off", answer: reply(400, `{"error":"inval`, asJSON), err: &Error{StatusCode: 400}},
@@ -668,6 +674,9 @@ func TestExchangeAnswers(t *testing.T) {
 					require.Nil(t, got)
 					tt.err.Op = op
 					requireError(t, err, tt.err, tt.causes...)
+					if tt.err.Code != "" {
+						require.NoError(t, errors.Unwrap(err), "the code says it all")
+					}
 					return
 				}
 				require.NoError(t, err)
@@ -700,6 +709,7 @@ func TestUserInfoAnswers(t *testing.T) {
 		err    *Error
 	}{
 		{name: "sub alone", answer: reply(200, `{"sub":"auth0|1"}`, asJSON), want: Auth0User{Sub: "auth0|1"}},
+		{name: "a claim that is called error", answer: reply(200, `{"sub":"auth0|1","error":"none"}`, asJSON), want: Auth0User{Sub: "auth0|1"}},
 		{
 			name: "all there is",
 			answer: reply(200, `{"sub":"auth0|1","name":"Ada","email":"","email_verified":true,"updated_at":"2026-01-02T03:04:05Z","logins_count":3,
@@ -819,6 +829,7 @@ func TestLogoutAnswers(t *testing.T) {
 		{name: "an error as JSON", answer: reply(400, `{"error":"invalid_request","error_description":"returnTo"}`, asJSON), err: &Error{StatusCode: 400, Code: "invalid_request", Description: "returnTo"}},
 		{name: "a redirect to nowhere", answer: reply(302, ""), err: &Error{StatusCode: 302}},
 		{name: "a redirect that is no URL", answer: reply(302, "", "Location: http://[::1"), err: &Error{}},
+		{name: "an error with a place", answer: reply(400, "", "Location: https://example.com/bye"), err: &Error{StatusCode: 400}},
 		{name: "a failure", answer: reply(500, "<html>", asHTML), err: &Error{StatusCode: 500}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -866,6 +877,7 @@ func TestRedirectsAreRefused(t *testing.T) {
 						require.NoError(t, err)
 					default:
 						requireError(t, err, &Error{Op: op, StatusCode: status})
+						require.ErrorContains(t, err, "redirects are refused here")
 					}
 				}
 				require.Len(t, w.requests(), 2)

@@ -226,7 +226,7 @@ func ExampleParseCallback() {
 	fmt.Println(err)
 	// Output:
 	// Splx <nil>
-	// piecesauth: callback: the URL has neither code nor error, so it is not the one a sign-in ended at
+	// piecesauth: callback: the URL has no code and no error that can be read, so it is not the one a sign-in ended at
 }
 
 func ExampleAuthenticator_LogoutURL() {

@@ -106,6 +106,14 @@ type answer struct {
 	body   []byte
 }
 
+// redirect gives where the answer leads, "" where it doesn't.
+func (ans *answer) redirect() string {
+	if ans.status/100 != 3 {
+		return ""
+	}
+	return ans.header.Get("Location")
+}
+
 // body of a POST, which knows whether it was on its way: what has not been
 // read was not sent.
 type body struct {
@@ -244,7 +252,7 @@ func (ans *answer) refusal(op string, secrets ...string) *Error {
 	e.setOAuth(w.Error, w.ErrorDescription, w.ErrorURI, secrets)
 	e.RetryAfter, _ = retryAfter(ans.header)
 	switch {
-	case ans.status >= 300 && ans.status < 400:
+	case ans.status/100 == 3:
 		e.Err = errors.New("redirects are refused here")
 	case ans.status < 300 && e.Code == "":
 		e.Err = errors.New("the answer is not what was asked for")
