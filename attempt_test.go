@@ -101,6 +101,7 @@ func TestBegin(t *testing.T) {
 			require.Equal(t, want, got)
 			require.True(t, strings.HasPrefix(attempt.URL, LiveBaseURL+"/authorize?"))
 			require.NotContains(t, attempt.URL, "#")
+			require.NotContains(t, attempt.URL, "&&")
 			require.NotContains(t, attempt.URL, attempt.Verifier)
 
 			require.Equal(t, want.Get("redirect_uri"), attempt.RedirectURL)
