@@ -1076,6 +1076,12 @@ func TestErrorIs(t *testing.T) {
 	require.Equal(t, "a  b", text.Code)
 	require.Equal(t, strings.Repeat("ü", 150)+"…", text.Description)
 	require.Equal(t, "u", text.URI)
+
+	// What is as long as bearable stays, and so do secrets as short as a word.
+	text.setOAuth("invalid seven77 eight888", strings.Repeat("x", 300), "one four", []string{"seven77", "eight888", "one", "four"})
+	require.Equal(t, "invalid seven77 [redacted]", text.Code)
+	require.Equal(t, strings.Repeat("x", 300), text.Description)
+	require.Equal(t, "one [redacted]", text.URI)
 }
 
 // TestRefusedUnsent names what is missing or wrong, and sends nothing.

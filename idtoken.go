@@ -44,7 +44,7 @@ type claims struct {
 type audience []string
 
 func (a *audience) UnmarshalJSON(b []byte) error {
-	if len(b) > 0 && b[0] == '"' {
+	if b[0] == '"' {
 		*a = audience{""}
 		return json.Unmarshal(b, &(*a)[0])
 	}
