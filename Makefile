@@ -126,7 +126,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s), two at a time
 		printf "fuzz %s %s\n%s\n" "$$0" "$$1" "$$(echo "$$out" | tail -n 25)"; exit $$code'
 
 .PHONY: mutate
-mutate: ## Mutation testing of the hand-written root package (takes long)
+mutate: ## Mutation testing of the hand-written root package (about an hour)
 	$(CHECK) gremlins unleash --config tools/check/gremlins.yaml .
 
 .PHONY: soak
