@@ -452,7 +452,16 @@ func isA[E error](err error) bool {
 	return errors.As(err, &e)
 }
 
+// skipIfShort leaves the long tables out under -short, as mutation testing asks.
+func skipIfShort(t *testing.T) {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("the faults take long, and this is a short run")
+	}
+}
+
 func TestFaults(t *testing.T) {
+	skipIfShort(t)
 	names := map[string]bool{}
 	play := func(rows []fault, virtual bool) {
 		for i := range rows {
@@ -1022,6 +1031,7 @@ func waitingRows() []fault {
 
 // A stream that is reset is not a connection that is: HTTP/2 keeps the latter.
 func TestFaultsOverHTTP2(t *testing.T) {
+	skipIfShort(t)
 	for i := range operations {
 		op := &operations[i]
 		for name, handler := range map[string]http.HandlerFunc{
@@ -1113,6 +1123,7 @@ func TestFaultsOfIssuerSpendNothing(t *testing.T) {
 // is allocated meanwhile, which is never less than the heap's growth. It must
 // not run in parallel.
 func TestFaultHeap(t *testing.T) {
+	skipIfShort(t)
 	fill := func(head, part, tail string) string {
 		return head + strings.Repeat(part, (faultCap-len(head)-len(tail))/len(part)) + tail
 	}
