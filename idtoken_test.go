@@ -14,6 +14,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"net/url"
@@ -355,6 +356,76 @@ func TestIDTokenSignature(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, token.Claims(new(any)))
 		})
+	}
+}
+
+// TestIDTokenAlgorithms: each algorithm takes a key of its kind, and no other.
+func TestIDTokenAlgorithms(t *testing.T) {
+	keys := makeKeys()
+	p384, err := ecdsa.GenerateKey(elliptic.P384(), rand.Reader)
+	require.NoError(t, err)
+	p521, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
+	require.NoError(t, err)
+	kinds := map[string]crypto.Signer{"RSA": keys.first.private, "P-256": keys.ec.private, "P-384": p384, "P-521": p521, "Ed25519": keys.ed.private}
+	for alg, kind := range map[string]string{
+		"RS256": "RSA", "RS384": "RSA", "RS512": "RSA", "PS256": "RSA", "PS384": "RSA", "PS512": "RSA",
+		"ES256": "P-256", "ES384": "P-384", "ES512": "P-521", "EdDSA": "Ed25519",
+	} {
+		p := newProvider(t)
+		signer := keyPair{kinds[kind], jose.SignatureAlgorithm(alg), "k"}
+		p.keys = func() []keyPair { return []keyPair{signer} }
+		p.idToken = func() string { return signer.sign(t, p.claims()) }
+		_, err := complete(t.Context(), newAuth(t, p.URL, p.verifying, func(c *Config) { c.IDTokenAlgorithms = []string{alg} }))
+		require.NoError(t, err, alg)
+		for other, private := range kinds {
+			k := key{public: private.Public()}
+			require.Equal(t, other == kind, k.fits(alg), "%s with %s", alg, other)
+			k.alg = "RS256" // as its issuer says
+			require.Equal(t, other == kind && alg == "RS256", k.fits(alg), "%s with %s", alg, other)
+		}
+	}
+}
+
+// TestParseKey: a key is of a kind that is known, well-formed, strong, public,
+// and for signatures.
+func TestParseKey(t *testing.T) {
+	text := func(bytes int) string {
+		return base64.RawURLEncoding.EncodeToString([]byte(strings.Repeat("\xff", bytes)))
+	}
+	point := func(curve, x, y string) string {
+		return fmt.Sprintf(`{"kty":"EC","crv":%q,"x":%q,"y":%q}`, curve, x, y)
+	}
+	ec, err := jose.JSONWebKey{Key: makeKeys().ec.private.Public()}.MarshalJSON()
+	require.NoError(t, err)
+	var good struct{ X, Y string }
+	require.NoError(t, json.Unmarshal(ec, &good))
+	for raw, ok := range map[string]bool{
+		`{"kty":"RSA","e":"AQAB","n":"` + text(256) + `"}`:                        true,
+		`{"kty":"RSA","e":"Aw","n":"` + text(256) + `"}`:                          true, // 3, the least there is
+		`{"kty":"RSA","e":"AQ","n":"` + text(256) + `"}`:                          false,
+		`{"kty":"RSA","e":"f____w","n":"` + text(256) + `"}`:                      true, // 31 bits
+		`{"kty":"RSA","e":"gAAAAQ","n":"` + text(256) + `"}`:                      false,
+		`{"kty":"RSA","e":"AQAB","n":"` + text(255) + `"}`:                        false,
+		`{"kty":"RSA","e":"AQAB","n":"` + text(256) + `","use":"sig"}`:            true,
+		`{"kty":"RSA","e":"AQAB","n":"` + text(256) + `","use":"enc"}`:            false,
+		`{"kty":"RSA","e":"AQAB","n":"` + text(256) + `","d":"AQ"}`:               false,
+		`{"kty":"RSA","e":"AQAB","n":"="}`:                                        false,
+		`{"kty":"RSA"}`:                                                           false,
+		`{"kty":"oct","k":"AQAB"}`:                                                false,
+		`{"kty":1}`:                                                               false,
+		`[]`:                                                                      false,
+		point("P-256", good.X, good.Y):                                            true,
+		point("P-256", good.Y, good.X):                                            false, // not on the curve
+		point("P-384", good.X, good.Y):                                            false,
+		point("P-257", good.X, good.Y):                                            false,
+		point("P-256", good.X[:42], good.Y):                                       false,
+		point("P-256", text(31), text(33)):                                        false,
+		`{"kty":"OKP","crv":"Ed25519","x":"` + text(ed25519.PublicKeySize) + `"}`: true,
+		`{"kty":"OKP","crv":"X25519","x":"` + text(ed25519.PublicKeySize) + `"}`:  false,
+		`{"kty":"OKP","crv":"Ed25519","x":"` + text(31) + `"}`:                    false,
+	} {
+		_, got := parseKey([]byte(raw))
+		require.Equal(t, ok, got, raw)
 	}
 }
 

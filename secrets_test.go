@@ -820,3 +820,16 @@ func TestSecretsOfGeneratedTypes(t *testing.T) {
 	}
 	assert.GreaterOrEqual(t, found, 20, "of the fields that hold secrets, most were not found")
 }
+
+// What is no secret is printed, as far as it is set.
+func TestRedacted(t *testing.T) {
+	prompt := "none"
+	for want, v := range map[string]any{
+		"Token{AccessToken:[redacted] Scopes:openid email}": Token{AccessToken: "a", Scopes: Scopes{"openid", "email"}},
+		"Attempt{Nonce:[redacted] MaxAge:1m0s}":             Attempt{Nonce: "n", MaxAge: time.Minute},
+		"AuthorizeAuth0Params{Audience:a Prompt:none}":      AuthorizeAuth0Params{Audience: "a", Prompt: &prompt},
+		"OAuthToken{}": OAuthToken{},
+	} {
+		require.Equal(t, want, fmt.Sprint(v))
+	}
+}
