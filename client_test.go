@@ -591,6 +591,15 @@ func TestExchangeAnswers(t *testing.T) {
 		{name: "a token type in lower case", answer: reply(200, `{"access_token":"`+theAccess+`","token_type":"bearer"}`, asJSON), want: bearer},
 		{name: "JSON that is called text", answer: reply(200, tokenBody, asText), want: bearer, expiry: day},
 		{
+			name:   "all characters that a token may have",
+			answer: reply(200, `{"access_token":" !a~","refresh_token":"~ ","token_type":"Bearer"}`, asJSON),
+			want:   Token{AccessToken: " !a~", TokenType: "Bearer", RefreshToken: "~ "},
+		},
+		{
+			name:   "a character that none may have",
+			answer: reply(200, `{"access_token":"a\u007f","token_type":"Bearer"}`, asJSON),
+			err:    &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome},
+		}, {
 			name:   "an unknown token type",
 			answer: reply(200, `{"access_token":"`+theAccess+`","token_type":"DPoP"}`, asJSON),
 			err:    &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome},
@@ -681,7 +690,7 @@ func TestExchangeAnswers(t *testing.T) {
 				}
 				require.NoError(t, err)
 				want := tt.want
-				if op == "refresh" {
+				if op == "refresh" && want.RefreshToken == "" {
 					want.RefreshToken = theRefresh // which is carried over
 				}
 				if tt.expiry != 0 {
@@ -744,6 +753,14 @@ func TestUserInfoAnswers(t *testing.T) {
 			answer: reply(401, "{}", asJSON, `WWW-Authenticate: Basic realm="r"`,
 				`WWW-Authenticate: Bearer error="invalid_token", error_uri="https://e"`, `WWW-Authenticate: Bearer error="second"`),
 			err: &Error{StatusCode: 401, Code: "invalid_token", URI: "https://e"},
+		}, {
+			name:   "refused by a challenge that is cut off",
+			answer: reply(401, "", `WWW-Authenticate: Bearer error="invalid_token`),
+			err:    &Error{StatusCode: 401, Code: "invalid_token"},
+		}, {
+			name:   "refused by a challenge that is cut off in an escape",
+			answer: reply(401, "", `WWW-Authenticate: Bearer error="x\`),
+			err:    &Error{StatusCode: 401, Code: `x\`},
 		}, {
 			name:   "refused by a challenge without quotes",
 			answer: reply(403, "", "WWW-Authenticate: Bearer error=insufficient_scope, scope=openid"),
@@ -936,8 +953,10 @@ func TestTooLarge(t *testing.T) {
 		"authorize": authorize, "exchange": exchange, "userinfo": userInfo, "logout": logout, "api": api,
 	} {
 		t.Run(op, func(t *testing.T) {
-			fits := newWire(t, chunked(1<<20))
-			require.NoError(t, call(t.Context(), newAuth(t, fits.URL)))
+			for _, answer := range []http.HandlerFunc{reply(200, body(1<<20), asJSON), chunked(1 << 20)} {
+				fits := newWire(t, answer)
+				require.NoError(t, call(t.Context(), newAuth(t, fits.URL)))
+			}
 			for _, answer := range []http.HandlerFunc{reply(200, body(1<<20+1), asJSON), chunked(1<<20 + 1)} {
 				w := newWire(t, answer)
 				err := call(t.Context(), newAuth(t, w.URL))
@@ -974,6 +993,9 @@ func TestRetries(t *testing.T) {
 		{
 			name: "seconds", status: 503, header: func() string { return "Retry-After: 7" },
 			gets: []time.Duration{7 * time.Second, 7 * time.Second}, after: 7 * time.Second,
+		}, {
+			name: "as long as bearable", status: 503, header: func() string { return "Retry-After: 10" },
+			gets: []time.Duration{10 * time.Second, 10 * time.Second}, after: 10 * time.Second,
 		}, {
 			name: "a date", status: 429, header: func() string { return "Retry-After: " + time.Now().Add(5*time.Second).UTC().Format(http.TimeFormat) },
 			gets: []time.Duration{5 * time.Second, 5 * time.Second}, posts: []time.Duration{5 * time.Second, 5 * time.Second}, after: 5 * time.Second, slack: time.Second,
@@ -1045,7 +1067,7 @@ func TestRetries(t *testing.T) {
 				a := newAuth(t, LiveBaseURL, func(c *Config) {
 					c.HTTPClient = direct(func(w http.ResponseWriter, r *http.Request) { sent++; reply(429, "", "Retry-After: 5")(w, r) })
 				})
-				ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+				ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 				defer cancel()
 				start := time.Now()
 				requireError(t, call(ctx, a), &Error{Op: op, StatusCode: 429, RetryAfter: 5 * time.Second})
@@ -1054,6 +1076,24 @@ func TestRetries(t *testing.T) {
 			})
 		}
 	})
+}
+
+// TestTokenValid: an access token is good until it expires, if it does.
+func TestTokenValid(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		token *Token
+		want  bool
+	}{
+		{"none", nil, false},
+		{"no access token", &Token{RefreshToken: "r"}, false},
+		{"no access token, not expired", &Token{Expiry: time.Now().Add(time.Hour)}, false},
+		{"no expiry", &Token{AccessToken: "a"}, true},
+		{"not expired", &Token{AccessToken: "a", Expiry: time.Now().Add(time.Hour)}, true},
+		{"expired", &Token{AccessToken: "a", Expiry: time.Now()}, false},
+	} {
+		require.Equal(t, tt.want, tt.token.Valid(), tt.name)
+	}
 }
 
 // TestErrorIs matches the fields that are set.

@@ -153,7 +153,7 @@ func (a *Authenticator) do(ctx context.Context, op string, req *http.Request, he
 		if !ok {
 			wait = firstWait << (try - 1)
 		}
-		if deadline, _ := ctx.Deadline(); wait > maxWait || wait > time.Until(deadline) {
+		if deadline, _ := ctx.Deadline(); wait > maxWait || wait >= time.Until(deadline) {
 			return ans, nil
 		}
 		// Up to a quarter more, lest all who were refused come back at once.
