@@ -84,7 +84,8 @@ docs: overlaid $(REDOCLY) ## Render the API, document and overlay together, into
 .PHONY: adopt
 adopt: ## Take over a new Pieces document: make adopt SPEC=path [FORCE=1]
 	@[ -n "$(SPEC)" ] || { echo 'Say which document: make adopt SPEC=path/to/openapi.yaml' >&2; exit 2; }
-	@go -C tools run ./adopt -module $(ROOT) $(if $(FORCE),-force) "$(abspath $(SPEC))"
+	@spec='$(SPEC)'; case $$spec in /*) ;; *) spec=$$PWD/$$spec ;; esac; \
+	go -C tools run ./adopt -module $(ROOT) $(if $(FORCE),-force) "$$spec"
 
 .PHONY: report
 report: ## What the working tree changes for users since the last tag or the merge base

@@ -262,7 +262,7 @@ func TestAdopt(t *testing.T) {
 			change: func(t *testing.T, doc *yaml.Node) {
 				set(operation(t, doc, "auth0-logout"), "operationId", scalar("logout"))
 			},
-			err: "nothing was changed: the operation auth0-logout is not in the document (it has 300 operations; with the tag Auth0 there are also logout (GET /v2/logout))",
+			err: "the operation auth0-logout is not in the document (it has 300 operations; with the tag Auth0 there are also logout (GET /v2/logout))",
 		},
 		{
 			name: "a parameter that the overlay adds too",
@@ -368,6 +368,212 @@ func TestAdopt(t *testing.T) {
 			if tt.err != "" || tt.files != nil {
 				assert.Equal(t, tt.files, files)
 			}
+		})
+	}
+}
+
+// TestUpdate holds what the report says of the contract, change by change. None
+// may pass unseen, and what is only said elsewhere is no change.
+func TestUpdate(t *testing.T) {
+	const token, refers = "exchange-for-auth0-token", "#/components/"
+	data := func(text string) *yaml.Node {
+		var n yaml.Node
+		require.NoError(t, yaml.Unmarshal([]byte(text), &n))
+		return n.Content[0]
+	}
+	move := func(doc, n *yaml.Node, kind, name string) {
+		if get(doc, "components", kind) == nil {
+			set(get(doc, "components"), kind, mapping())
+		}
+		set(get(doc, "components", kind), name, clone(n))
+		*n = *mapping(scalar("$ref"), scalar(refers+kind+"/"+name))
+	}
+	for name, tt := range map[string]struct {
+		change  func(doc *yaml.Node)
+		says    []string
+		demands bool
+		err     string
+	}{
+		"a parameter by reference": {change: func(doc *yaml.Node) { move(doc, parameter(t, doc, "state"), "parameters", "State") }},
+		"bodies by reference": {change: func(doc *yaml.Node) {
+			move(doc, get(operation(t, doc, token), "requestBody"), "requestBodies", "Grant")
+			move(doc, get(operation(t, doc, token), "responses", "200"), "responses", "Granted")
+		}},
+		"fields in an allOf": {
+			change: func(doc *yaml.Node) {
+				user := in(doc, "Auth0Identity")
+				part := mapping(scalar("type"), scalar("object"), scalar("properties"), get(user, "properties"))
+				remove(user, "properties")
+				set(user, "allOf", sequence(part))
+			},
+			says: []string{"something that this report has no words for: see the diff of openapi.yaml"},
+		},
+		"a field within an allOf": {
+			change: func(doc *yaml.Node) {
+				set(in(doc, "Auth0Identity"), "allOf", sequence(data("{type: object, properties: {brandnew: {type: string}}}")))
+			},
+			says: []string{"Auth0Identity.brandnew: new (string, optional)"},
+		},
+		"an enum by reference": {
+			change: func(doc *yaml.Node) { move(doc, in(doc, "TokenizedPKCE.properties.grant_type"), "schemas", "Grant") },
+			says: []string{
+				"TokenizedPKCE.grant_type: enum gone, was authorization_code, refresh_token", "TokenizedPKCE.grant_type: type Grant now, was string",
+				"schema Grant: new (string, authorization_code, refresh_token)",
+			},
+		},
+		"servers of an operation": {
+			change: func(doc *yaml.Node) { set(operation(t, doc, token), "servers", data("[{url: https://t.example}]")) },
+			says:   []string{`operation exchange-for-auth0-token: servers new: [{"url":"https://t.example"}]`},
+		},
+		"servers of a path": {
+			change: func(doc *yaml.Node) {
+				set(get(doc, "paths", "/oauth/token"), "servers", data("[{url: https://t.example}]"))
+			},
+			says: []string{`operation exchange-for-auth0-token: servers new: [{"url":"https://t.example"}]`},
+		},
+		"another default server": {
+			change: func(doc *yaml.Node) { slices.Reverse(get(doc, "servers").Content) },
+			says:   []string{"the default server: URL https://pieces.us.auth0.com now, was http://localhost:1000"},
+		},
+		"another token URL": {
+			change: func(doc *yaml.Node) {
+				set(get(doc, "components", "securitySchemes", "auth0", "flows", "authorizationCode"), "tokenUrl", scalar("https://t.example"))
+			},
+			says: []string{"security scheme auth0: authorizationCode tokenUrl https://t.example now, was https://auth.pieces.services/oauth/token"},
+		},
+		"a scope that is demanded": {
+			change: func(doc *yaml.Node) {
+				set(operation(t, doc, "get-auth0-user-info"), "security", data("[{auth0: [profile]}]"))
+			},
+			says: []string{"operation get-auth0-user-info: security auth0 (profile) now, was auth0"},
+		},
+		"a security scheme whose name begins with x-": {
+			change: func(doc *yaml.Node) {
+				set(get(doc, "components", "securitySchemes"), "x-application", data("{type: apiKey, in: header, name: X-Application-ID}"))
+				set(operation(t, doc, "auth0-logout"), "security", data("[{x-application: []}]"))
+			},
+			says: []string{"operation auth0-logout: security x-application now, was none", "security scheme x-application: new (apiKey)"},
+		},
+		"a deprecated operation": {
+			change: func(doc *yaml.Node) { set(operation(t, doc, "auth0-logout"), "deprecated", yes()) },
+			says:   []string{"operation auth0-logout: deprecated new: true"},
+		},
+		"a header of an answer": {
+			change: func(doc *yaml.Node) {
+				set(get(operation(t, doc, token), "responses", "200"), "headers", data("{Cache-Control: {schema: {type: string}, description: theirs}}"))
+			},
+			says: []string{`response 200 of exchange-for-auth0-token: headers new: {"Cache-Control":{"schema":{"type":"string"}}}`},
+		},
+		"a default that is not false": {
+			change: func(doc *yaml.Node) { remove(parameter(t, doc, "scope"), "explode") },
+			says:   []string{"query parameter scope of authorize-auth0: explode gone, was false"},
+		},
+		"a required parameter": {
+			change: func(doc *yaml.Node) {
+				p := get(operation(t, doc, "authorize-auth0"), "parameters")
+				p.Content = append(p.Content, data("{name: tenant, in: query, required: True, schema: {type: string}}"))
+			},
+			says:    []string{"query parameter tenant of authorize-auth0: new (string, required)"},
+			demands: true,
+		},
+		"a field of a request that is required now": {
+			change:  func(doc *yaml.Node) { push(in(doc, "TokenizedPKCE.required"), "audience") },
+			says:    []string{"TokenizedPKCE.audience: required now, was optional"},
+			demands: true,
+		},
+		"a field of an answer that is required now": {
+			change: func(doc *yaml.Node) { push(in(doc, "OAuthToken.required"), "scope") },
+			says:   []string{"OAuthToken.scope: required now, was optional"},
+		},
+		"a renamed schema": {
+			change: func(doc *yaml.Node) {
+				set(get(doc, "components", "schemas"), "Allocation", in(doc, "Auth0UserAllocationMetadata"))
+				set(in(doc, "Auth0UserMetadata.properties.allocation"), "$ref", scalar(refers+"schemas/Allocation"))
+			},
+			says: []string{
+				"Auth0UserMetadata.allocation: type Allocation now, was Auth0UserAllocationMetadata",
+				"schema Auth0UserAllocationMetadata: gone; Allocation, new there, is alike in all else: renamed?",
+			},
+		},
+		"another schema": {
+			change: func(doc *yaml.Node) {
+				set(get(doc, "components", "schemas"), "Allocation", data("{type: object, properties: {foo: {type: integer}}}"))
+				set(in(doc, "Auth0UserMetadata.properties.allocation"), "$ref", scalar(refers+"schemas/Allocation"))
+			},
+			says: []string{
+				"Auth0UserMetadata.allocation: type Allocation now, was Auth0UserAllocationMetadata",
+				"schema Allocation: new (object)", "schema Auth0UserAllocationMetadata: gone",
+			},
+		},
+		"a version that is a number": {
+			change: func(doc *yaml.Node) { set(get(doc, "info"), "version", data("2.0")) },
+			says:   []string{"version of the document: 2.0 now, was 1.0.0"},
+		},
+		"a reference to itself": {
+			change: func(doc *yaml.Node) {
+				set(get(doc, "components", "schemas"), "Loop", data("{$ref: '#/components/schemas/Loop'}"))
+				set(in(doc, "Auth0Identity.properties"), "loop", data("{$ref: '#/components/schemas/Loop'}"))
+			},
+			err: "schemas Loop is a reference that leads to itself, or nowhere",
+		},
+		"a reference to nothing": {
+			change: func(doc *yaml.Node) { *parameter(t, doc, "state") = *data("{$ref: '#/components/parameters/Nobody'}") },
+			err:    "the reference #/components/parameters/Nobody leads nowhere",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			current, err := load(filepath.Join(library, documentFile))
+			require.NoError(t, err)
+			doc := clone(current)
+			tt.change(doc)
+			bent, err := yaml.Marshal(doc)
+			require.NoError(t, err)
+			u, err := updateOf(context.Background(), current, bent)
+			if tt.err != "" {
+				require.ErrorContains(t, err, tt.err)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, tt.says, u.contract)
+			assert.Equal(t, len(tt.says) == 0, same(current, u.merged))
+			assert.Equal(t, tt.demands, demands(factsOf(current), factsOf(u.merged)))
+		})
+	}
+}
+
+// An action that the document leaves without effect, or that would only add to
+// what the document says itself, no longer fits.
+func TestOverlayMisfits(t *testing.T) {
+	for name, tt := range map[string]struct {
+		change func(doc *yaml.Node)
+		says   string
+	}{
+		"an enum by reference": {
+			change: func(doc *yaml.Node) {
+				p := in(doc, "TokenizedPKCE.properties.grant_type")
+				set(get(doc, "components", "schemas"), "Grant", clone(p))
+				*p = *mapping(scalar("$ref"), scalar("#/components/schemas/Grant"))
+			},
+			says: "would stand beside the reference to #/components/schemas/Grant, where it says nothing. Move the target to where that leads.",
+		},
+		"security that the document gives": {
+			change: func(doc *yaml.Node) {
+				for _, id := range []string{"authorize-auth0", "auth0-logout"} {
+					set(operation(t, doc, id), "security", sequence(mapping(scalar("auth0"), sequence())))
+				}
+			},
+			says: "the document now says itself what security authorize-auth0, auth0-logout has, and the action would only add to that. Drop it from the action.",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			current, err := load(filepath.Join(library, documentFile))
+			require.NoError(t, err)
+			doc := clone(current)
+			tt.change(doc)
+			f, err := lay(filepath.Join(library, overlayFile), current, doc)
+			require.NoError(t, err)
+			require.Len(t, f.misfit, 1)
+			assert.Contains(t, f.misfit[0], tt.says)
 		})
 	}
 }
@@ -484,6 +690,8 @@ func TestParse(t *testing.T) {
 		"an alias within itself":   {data: "openapi: 3.0.0\na: &x [*x]\n", err: "contains itself"},
 		"no document":              {data: "[1]", err: "its top is not a mapping"},
 		"another document":         {data: "a: 1\n", err: "the key openapi is missing"},
+		"two documents":            {data: "openapi: 3.0.0\n---\nopenapi: 3.0.0\n", err: "several documents"},
+		"the end of the document":  {data: "---\nopenapi: 3.0.0\n...\n---\n"},
 		"a broken document, a tab": {data: "a: [\t\n", err: "yaml: line"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -38,7 +38,7 @@ func cut(full *yaml.Node) (root *yaml.Node, notes []string, err error) {
 			total++
 			id := text(get(op, "operationId"))
 			if !slices.Contains(operations, id) {
-				if slices.Contains(texts(get(op, "tags")), tag) {
+				if slices.ContainsFunc(texts(get(op, "tags")), func(t string) bool { return strings.EqualFold(t, tag) }) {
 					tagged = append(tagged, fmt.Sprintf("%s (%s %s)", id, strings.ToUpper(method), path))
 				}
 				continue
@@ -46,6 +46,9 @@ func cut(full *yaml.Node) (root *yaml.Node, notes []string, err error) {
 			found[id]++
 			op = clone(op)
 			inherit(full, item, op)
+			if err := inline(full, op); err != nil {
+				return nil, nil, err
+			}
 			set(kept, method, op)
 		}
 		if len(kept.Content) > 0 {
@@ -94,6 +97,9 @@ func inherit(full, item, op *yaml.Node) {
 		}
 		set(op, "security", security)
 	}
+	if servers := get(item, "servers"); servers != nil && get(op, "servers") == nil {
+		set(op, "servers", clone(servers))
+	}
 	own := get(op, "parameters")
 	if own == nil {
 		own = sequence()
@@ -110,6 +116,38 @@ func inherit(full, item, op *yaml.Node) {
 	} else {
 		remove(op, "parameters")
 	}
+}
+
+// inline puts in place what an operation refers to, but for schemas, which have
+// names in Go: said here or there, it is the same contract.
+func inline(full, op *yaml.Node) error {
+	var err error
+	put := func(n *yaml.Node) {
+		ref := get(n, "$ref")
+		if ref == nil || err != nil {
+			return
+		}
+		target := resolve(full, n)
+		if target == nil {
+			err = fmt.Errorf("line %d: the reference %s leads nowhere", ref.Line, ref.Value)
+			if _, outside := pointer(ref.Value); outside != nil {
+				err = fmt.Errorf("line %d: %w", ref.Line, outside)
+			}
+			return
+		}
+		*n = *clone(target)
+	}
+	for _, p := range items(get(op, "parameters")) {
+		put(p)
+	}
+	put(get(op, "requestBody"))
+	for _, r := range pairs(get(op, "responses")) {
+		put(r)
+		for _, h := range pairs(get(r, "headers")) {
+			put(h)
+		}
+	}
+	return err
 }
 
 // reach copies the components that the paths of root reach.
@@ -162,6 +200,9 @@ func reach(full, root *yaml.Node) error {
 		n := get(full, "components", c.kind, c.name)
 		if n == nil {
 			return fmt.Errorf("%s %s is used and not there", c.kind, c.name)
+		}
+		if resolve(full, n) == nil {
+			return fmt.Errorf("line %d: %s %s is a reference that leads to itself, or nowhere", n.Line, c.kind, c.name)
 		}
 		if get(components, c.kind) == nil {
 			set(components, c.kind, mapping())
@@ -225,9 +266,7 @@ func simplify(root *yaml.Node, is31 bool) (notes []string, err error) {
 			switch {
 			case strings.HasPrefix(k, "x-"), k == "externalDocs":
 				remove(n, k)
-			case (k == "required" || k == "deprecated" || k == "nullable" || k == "readOnly" || k == "writeOnly" || k == "allowEmptyValue") && v.Value == "false":
-				remove(n, k)
-			case k == "required" && v.Kind == yaml.SequenceNode && len(v.Content) == 0:
+			case unsaid(k, v):
 				remove(n, k)
 			}
 		}
@@ -252,6 +291,14 @@ func simplify(root *yaml.Node, is31 bool) (notes []string, err error) {
 // lower turns one object of OpenAPI 3.1 into one of 3.0.3.
 func lower(n *yaml.Node, note func(*yaml.Node, string, ...any)) error {
 	null := func(c *yaml.Node) bool { return c.Value == "null" || c.Tag == "!!null" }
+	for name, p := range pairs(get(n, "properties")) {
+		if isTrue(p) { // a schema that allows anything
+			set(get(n, "properties"), name, mapping())
+		}
+	}
+	if t := get(n, "type"); text(t) == "null" {
+		set(n, "type", sequence(t))
+	}
 	if t := get(n, "type"); t != nil && t.Kind == yaml.SequenceNode {
 		rest := slices.DeleteFunc(slices.Clone(t.Content), null)
 		if len(rest) < len(t.Content) {
@@ -304,6 +351,7 @@ func lower(n *yaml.Node, note func(*yaml.Node, string, ...any)) error {
 			set(n, "nullable", yes())
 		} else {
 			// A reference has no room for more; Go has a pointer there anyway.
+			note(n, "that %s may be null cannot be said beside the reference in OpenAPI 3.0 and was dropped.", text(get(rest[0], "$ref")))
 			n.Content = slices.DeleteFunc(n.Content, func(*yaml.Node) bool { return true })
 		}
 		for rk, rv := range pairs(rest[0]) {

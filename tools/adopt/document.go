@@ -19,17 +19,23 @@ import (
 // the report.
 func parse(data []byte) (root *yaml.Node, notes []string, err error) {
 	data = bytes.TrimPrefix(data, []byte("\ufeff"))
-	var doc yaml.Node
+	var doc, second yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
 		// YAML parsers disagree on tabs, inside quoted text above all. There a
 		// tab says no more than a space.
 		if !bytes.ContainsRune(data, '\t') {
 			return nil, nil, err
 		}
-		if yaml.Unmarshal(bytes.ReplaceAll(data, []byte("\t"), []byte("        ")), &doc) != nil {
+		tabs := bytes.Count(data, []byte("\t"))
+		data = bytes.ReplaceAll(data, []byte("\t"), []byte("        "))
+		if yaml.Unmarshal(data, &doc) != nil {
 			return nil, nil, err
 		}
-		notes = append(notes, fmt.Sprintf("%d tabs, which YAML refuses where they stand, were read as spaces (%v).", bytes.Count(data, []byte("\t")), err))
+		notes = append(notes, fmt.Sprintf("%d tabs, which YAML refuses where they stand, were read as spaces (%v).", tabs, err))
+	}
+	all := yaml.NewDecoder(bytes.NewReader(data))
+	if all.Decode(new(yaml.Node)) == nil && all.Decode(&second) == nil && len(second.Content) > 0 && second.Content[0].Tag != "!!null" {
+		return nil, nil, errors.New("the file holds several documents")
 	}
 	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
 		return nil, nil, errors.New("it is no OpenAPI document: its top is not a mapping")
@@ -188,6 +194,26 @@ func scalar(s string) *yaml.Node {
 	return &n
 }
 
+// boolean reads a boolean, which YAML spells in several ways.
+func boolean(n *yaml.Node) (value, ok bool) {
+	return value, n != nil && n.Kind == yaml.ScalarNode && n.Decode(&value) == nil
+}
+
+func isTrue(n *yaml.Node) bool {
+	v, _ := boolean(n)
+	return v
+}
+
+// unsaid reports whether a key says no more with its value than without.
+func unsaid(key string, v *yaml.Node) bool {
+	switch key {
+	case "required", "deprecated", "nullable", "readOnly", "writeOnly", "allowEmptyValue":
+		on, ok := boolean(v)
+		return ok && !on || v.Kind == yaml.SequenceNode && len(v.Content) == 0
+	}
+	return false
+}
+
 func yes() *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true"} }
 
 func mapping(content ...*yaml.Node) *yaml.Node {
@@ -206,6 +232,24 @@ func clone(n *yaml.Node) *yaml.Node {
 	out.Content = make([]*yaml.Node, len(n.Content))
 	for i, c := range n.Content {
 		out.Content[i] = clone(c)
+	}
+	return &out
+}
+
+// bare gives a copy without comments, and without the words of a part of the
+// document; data is data, whatever its keys.
+func bare(n *yaml.Node, kind int) *yaml.Node {
+	out := *n
+	out.HeadComment, out.LineComment, out.FootComment = "", "", ""
+	out.Content = nil
+	for i, c := range n.Content {
+		switch {
+		case n.Kind != yaml.MappingNode || kind == data:
+			out.Content = append(out.Content, bare(c, kind))
+		case i%2 == 1 && (kind == named || !words[n.Content[i-1].Value]):
+			k := n.Content[i-1]
+			out.Content = append(out.Content, bare(k, data), bare(c, below(kind, k.Value)))
+		}
 	}
 	return &out
 }
@@ -230,6 +274,7 @@ func value(n *yaml.Node) any {
 const (
 	object = iota // the keys are OpenAPI's
 	named         // the keys are the document's own names
+	data          // the keys are nobody's business
 )
 
 // byName are the keys under which names of the document's own stand.
@@ -248,7 +293,10 @@ var words = map[string]bool{"description": true, "summary": true, "title": true,
 
 // below says what a mapping under a key of an object maps.
 func below(kind int, key string) int {
-	if kind == object && byName[key] {
+	switch {
+	case kind == data, kind == object && opaque[key]:
+		return data
+	case kind == object && byName[key]:
 		return named
 	}
 	return object
@@ -264,7 +312,7 @@ func walk(n *yaml.Node, kind int, visit func(*yaml.Node) error) error {
 			}
 		}
 		for k, v := range pairs(n) {
-			if kind == object && opaque[k] {
+			if kind == object && (opaque[k] || k == "security") { // whose keys are names
 				continue
 			}
 			if err := walk(v, below(kind, k), visit); err != nil {

@@ -10,7 +10,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -73,45 +72,30 @@ func (a *adoption) adopt(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	full, notes, err := parse(data)
+	u, err := updateOf(ctx, current, data)
 	if err != nil {
-		return unchanged("%s cannot be read: %w", path, err)
+		return unchanged("%s: %w", path, err)
 	}
-	version := text(get(full, "openapi"))
-	root, cutNotes, err := cut(full)
-	if err != nil {
-		return unchanged("%w", err)
-	}
-	lowered, err := simplify(root, strings.HasPrefix(version, "3.1"))
-	if err != nil {
-		return unchanged("%w", err)
-	}
-	var m merger
-	merged := m.document(current, root)
-	dropped, err := dropExamples(ctx, merged)
-	if err != nil {
-		return unchanged("cut to the contract, the document is not valid: %w", err)
-	}
-	fmt.Fprintf(a.out, "# Adopting %s\n\nOpenAPI %s, %d lines.\n", filepath.Base(path), version, strings.Count(string(data), "\n"))
-	notes = append(append(notes, cutNotes...), lowered...)
-	for _, note := range notes {
+	merged := u.merged
+	fmt.Fprintf(a.out, "# Adopting %s\n\nOpenAPI %s, %d lines.\n", filepath.Base(path), u.version, strings.Count(string(data), "\n"))
+	for _, note := range u.notes {
 		fmt.Fprintln(a.out, note)
 	}
-
-	contract := compare(factsOf(current), factsOf(merged))
-	if !same(get(current, "info", "version"), get(merged, "info", "version")) {
-		contract = append(contract, fmt.Sprintf("version of the document: %s now, was %s", text(get(merged, "info", "version")), text(get(current, "info", "version"))))
-	}
-	list(a.out, "Contract", contract, "Nothing changed.")
-	if len(contract) > 0 && same(current, merged) {
-		return errors.New("a change was seen that the merge lost: this is a mistake in tools/adopt")
-	}
+	list(a.out, "Contract", u.contract, "Nothing changed.")
 
 	overlay, err := lay(filepath.Join(a.module, overlayFile), current, merged)
 	if err != nil {
 		return unchanged("%w", err)
 	}
 	list(a.out, "Overlay", append(overlay.misfit, overlay.notes...), "Every action fits.")
+	laid, err := lay(filepath.Join(a.module, overlayFile), current, current)
+	if err != nil {
+		return unchanged("%w", err)
+	}
+	was, is := factsOf(laid.root), factsOf(overlay.root)
+	if len(overlay.misfit) == 0 {
+		list(a.out, "Contract with its overlay", compare(was, is), "Nothing changed.")
+	}
 
 	tmp, err := os.MkdirTemp("", "adopt-")
 	if err != nil {
@@ -169,14 +153,14 @@ func (a *adoption) adopt(ctx context.Context, path string) error {
 	}
 
 	var todo []string
-	for _, place := range m.unworded {
+	for _, place := range u.unworded {
 		todo = append(todo, place+" is new and wants a description.")
 	}
-	for _, place := range dropped {
+	for _, place := range u.dropped {
 		todo = append(todo, "The example of "+place+" no longer fitted its schema and was dropped: write another.")
 	}
 	list(a.out, "Words", todo, "Nothing is left to write.")
-	list(a.out, "Version", nil, "What has to rise: "+diff.bump(len(files) > 0)+".")
+	list(a.out, "Version", nil, "What has to rise: "+diff.bump(demands(was, is), compiled(files))+".")
 	if failed != nil {
 		return a.stop(tmp, "the tests fail with this document: see Tests above; Contract says what changed under them")
 	}
@@ -194,6 +178,53 @@ func (a *adoption) adopt(ctx context.Context, path string) error {
 	}
 	fmt.Fprintln(a.out, "\nChanged:", strings.Join(files, ", "))
 	return nil
+}
+
+// update is what a full document makes of the current one.
+type update struct {
+	version  string     // of OpenAPI
+	merged   *yaml.Node // the current document with its facts
+	notes    []string   // of reading it
+	contract []string   // what changed
+	unworded []string   // places that want a description
+	dropped  []string   // places whose example no longer fits
+}
+
+func updateOf(ctx context.Context, current *yaml.Node, data []byte) (*update, error) {
+	full, notes, err := parse(data)
+	if err != nil {
+		return nil, fmt.Errorf("cannot be read: %w", err)
+	}
+	u := &update{version: text(get(full, "openapi"))}
+	root, cutNotes, err := cut(full)
+	if err != nil {
+		return nil, err
+	}
+	lowered, err := simplify(root, strings.HasPrefix(u.version, "3.1"))
+	if err != nil {
+		return nil, err
+	}
+	u.notes = slices.Concat(notes, cutNotes, lowered)
+	says := factsOf(root)
+	var m merger
+	u.merged = m.document(current, root)
+	u.unworded = m.unworded
+	if u.dropped, err = dropExamples(ctx, u.merged); err != nil {
+		return nil, fmt.Errorf("cut to the contract, it is not valid: %w", err)
+	}
+
+	u.contract = compare(factsOf(current), factsOf(u.merged))
+	equal := same(current, u.merged)
+	if lost := compare(says, factsOf(u.merged)); len(lost) > 0 || len(u.contract) > 0 && equal {
+		return nil, fmt.Errorf("the merge lost something, which is a mistake in tools/adopt: %s", strings.Join(append(lost, u.contract...), "; "))
+	}
+	if was, is := text(get(current, "info", "version")), text(get(u.merged, "info", "version")); was != is {
+		u.contract = append(u.contract, fmt.Sprintf("version of the document: %s now, was %s", is, was))
+	}
+	if len(u.contract) == 0 && !equal {
+		u.contract = []string{"something that this report has no words for: see the diff of " + documentFile}
+	}
+	return u, nil
 }
 
 // stop ends an adoption that doesn't work out; by force, what there is of it
@@ -293,7 +324,8 @@ func (a *adoption) report(ctx context.Context, revision string) error {
 	if err != nil {
 		return err
 	}
-	list(a.out, "Contract with its overlay", compare(factsOf(before.root), factsOf(after.root)), "Nothing changed.")
+	old, now := factsOf(before.root), factsOf(after.root)
+	list(a.out, "Contract with its overlay", compare(old, now), "Nothing changed.")
 	list(a.out, "Overlay", append(after.misfit, after.notes...), "Every action fits.")
 	if len(after.misfit) > 0 {
 		return fmt.Errorf("%d of the overlay's actions do not fit the document", len(after.misfit))
@@ -304,19 +336,26 @@ func (a *adoption) report(ctx context.Context, revision string) error {
 		return err
 	}
 	a.printGo(diff)
-	files, err := changedGo(ctx, a.module, revision)
+	files, err := changedSince(ctx, a.module, revision)
 	if err != nil {
 		return err
 	}
-	list(a.out, "Version", nil, "What has to rise: "+diff.bump(files)+".")
+	list(a.out, "Version", nil, "What has to rise: "+diff.bump(demands(old, now), compiled(files))+".")
 	return nil
 }
 
-// changedGo tells whether what users compile has changed.
-func changedGo(ctx context.Context, module, revision string) (bool, error) {
-	out, err := command(ctx, module, "git", "diff", "--name-only", revision, "--", "*.go", "go.mod", ":!*_test.go", ":!tools", ":!e2e", ":!examples", ":!internal")
-	if err != nil {
-		return false, fmt.Errorf("%w\n%s", err, out)
+// changedSince lists the files that differ from a revision, new ones included.
+func changedSince(ctx context.Context, module, revision string) ([]string, error) {
+	var files []string
+	for _, args := range [][]string{
+		{"diff", "--name-only", "--no-renames", "--relative", revision},
+		{"ls-files", "--others", "--exclude-standard"},
+	} {
+		out, err := command(ctx, module, "git", args...)
+		if err != nil {
+			return nil, fmt.Errorf("%w\n%s", err, out)
+		}
+		files = append(files, strings.Fields(out)...)
 	}
-	return strings.TrimSpace(out) != "", nil
+	return files, nil
 }

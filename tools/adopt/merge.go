@@ -44,8 +44,8 @@ var order = []string{
 func (m *merger) document(current, cut *yaml.Node) *yaml.Node {
 	// What the document says of itself is ours too, but for its version.
 	info := clone(get(current, "info"))
-	if v := get(cut, "info", "version"); v != nil && !same(v, get(info, "version")) {
-		set(info, "version", v)
+	if v := text(get(cut, "info", "version")); v != "" && v != text(get(info, "version")) {
+		set(info, "version", scalar(v)) // which may come as a number
 	}
 	set(cut, "info", info)
 	set(cut, "openapi", get(current, "openapi"))
@@ -77,6 +77,9 @@ func (m *merger) node(current, cut *yaml.Node, kind int, key string) *yaml.Node 
 }
 
 func (m *merger) mapping(current, cut *yaml.Node, kind int, key string) *yaml.Node {
+	if ref := get(cut, "$ref"); ref != nil && kind == object { // which has no room for words
+		return mapping(scalar("$ref"), scalar(ref.Value))
+	}
 	out := *current
 	out.Content = nil
 	add := func(keyNode, v *yaml.Node) { out.Content = append(out.Content, keyNode, v) }
@@ -85,13 +88,13 @@ func (m *merger) mapping(current, cut *yaml.Node, kind int, key string) *yaml.No
 		k, v := current.Content[i], current.Content[i+1]
 		next := get(cut, k.Value)
 		switch {
-		case kind == object && words[k.Value]:
+		case kind == object && words[k.Value], key == "scopes" && next != nil:
 			add(k, v)
 		case next != nil && kind == object && opaque[k.Value] && k.Value != "enum":
-			if same(v, next) {
-				next = v
+			if !same(v, next) {
+				v = bare(next, data)
 			}
-			add(k, next)
+			add(k, v)
 		case next != nil:
 			leave := func() {}
 			if kind == named {
@@ -99,8 +102,8 @@ func (m *merger) mapping(current, cut *yaml.Node, kind int, key string) *yaml.No
 			}
 			add(k, m.node(v, next, below(kind, k.Value), k.Value))
 			leave()
-		case kind == object && v.Value == "false":
-			add(k, v) // said or not, it is the default
+		case kind == object && unsaid(k.Value, v):
+			add(k, v)
 		}
 	}
 
@@ -123,11 +126,14 @@ func (m *merger) mapping(current, cut *yaml.Node, kind int, key string) *yaml.No
 	for _, k := range fresh {
 		v := get(cut, k)
 		if kind == object && opaque[k] {
-			add(scalar(k), clone(v))
+			add(scalar(k), bare(v, data))
 			continue
 		}
-		if kind == named && key != "content" && key != "paths" && key != "scopes" && get(v, "$ref") == nil {
+		if kind == named && key != "content" && key != "paths" && key != "security" && get(v, "$ref") == nil {
 			m.wants(key, k)
+		}
+		if key == "scopes" {
+			v = scalar("")
 		}
 		leave := func() {}
 		if kind == named {
@@ -164,6 +170,10 @@ func answer(status string) string {
 func (m *merger) sequence(current, cut *yaml.Node, key string) *yaml.Node {
 	out := *current
 	out.Content = nil
+	kind := object
+	if key == "security" {
+		kind = named
+	}
 	left := slices.Clone(cut.Content)
 	take := func(id string) *yaml.Node {
 		for i, c := range left {
@@ -188,14 +198,14 @@ func (m *merger) sequence(current, cut *yaml.Node, key string) *yaml.Node {
 	}
 	for _, c := range current.Content {
 		if next := take(identity(c)); next != nil {
-			out.Content = append(out.Content, m.node(c, next, object, ""))
+			out.Content = append(out.Content, m.node(c, next, kind, key))
 		}
 	}
 	for _, c := range left {
 		if key == "parameters" && get(c, "name") != nil {
 			m.wants(key, text(get(c, "name")))
 		}
-		out.Content = append(out.Content, m.node(nil, c, object, ""))
+		out.Content = append(out.Content, m.node(nil, c, kind, key))
 	}
 	return &out
 }
@@ -236,12 +246,15 @@ func dropExamples(ctx context.Context, root *yaml.Node) (dropped []string, err e
 	if doc.Components != nil {
 		for name, schema := range doc.Components.Schemas {
 			at := get(root, "components", "schemas", name)
+			if schema.Value == nil {
+				continue
+			}
 			if bad(schema.Value, schema.Value.Example) {
 				remove(at, "example")
 				dropped = append(dropped, name)
 			}
 			for field, s := range schema.Value.Properties {
-				if s.Ref == "" && bad(s.Value, s.Value.Example) {
+				if s.Ref == "" && s.Value != nil && bad(s.Value, s.Value.Example) {
 					remove(get(at, "properties", field), "example")
 					dropped = append(dropped, name+"."+field)
 				}

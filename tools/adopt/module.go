@@ -176,11 +176,22 @@ func compareGo(ctx context.Context, module, before, after string) (*goAPI, error
 	return &diff, nil
 }
 
+// compiled tells whether users compile any of the files.
+func compiled(files []string) bool {
+	return slices.ContainsFunc(files, func(f string) bool {
+		folder, _, within := strings.Cut(f, "/")
+		return f == "go.mod" || strings.HasSuffix(f, ".go") && !strings.HasSuffix(f, "_test.go") &&
+			!(within && slices.Contains([]string{"tools", "e2e", "examples", "internal"}, folder))
+	})
+}
+
 // bump is the part of the version that has to rise.
-func (d *goAPI) bump(anything bool) string {
+func (d *goAPI) bump(demands, anything bool) string {
 	switch {
 	case len(d.incompatible) > 0:
 		return "major (within v0: minor)"
+	case demands:
+		return "major (within v0: minor), for a request has to say more than before"
 	case len(d.compatible) > 0:
 		return "minor (within v0: patch)"
 	case anything:

@@ -57,8 +57,11 @@ func lay(path string, before, after *yaml.Node) (*fit, error) {
 			if now := missing(isThere, wasThere); len(now) > 0 {
 				f.notes = append(f.notes, fmt.Sprintf("%s adds %s, which the document now has itself: the action may be dropped.", name, strings.Join(now, ", ")))
 			}
+			f.misfit = append(f.misfit, collisions(is, &action.Update, name)...)
 			for _, n := range is {
-				f.misfit = append(f.misfit, collisions(n, &action.Update, name)...)
+				if ref := get(n, "$ref"); ref != nil && get(&action.Update, "$ref") == nil {
+					f.misfit = append(f.misfit, fmt.Sprintf("%s: what it adds would stand beside the reference to %s, where it says nothing. Move the target to where that leads.", name, ref.Value))
+				}
 			}
 		}
 		one := *o
@@ -167,6 +170,10 @@ func placesOf(root *yaml.Node, nodes []*yaml.Node) (out []string) {
 			out = append(out, at)
 		}
 		for k, v := range pairs(n) {
+			if id := text(get(v, "operationId")); id != "" {
+				find(v, "operation "+id) // wherever it stands
+				continue
+			}
 			find(v, strings.TrimPrefix(at+"."+k, "."))
 		}
 		for i, c := range items(n) {
@@ -215,14 +222,24 @@ func there(update *yaml.Node, target string, nodes []*yaml.Node) (out []string) 
 	return out
 }
 
-// collisions are the parameters that both the document and an update give.
-func collisions(n *yaml.Node, update *yaml.Node, name string) (out []string) {
-	for _, p := range items(get(update, "parameters")) {
-		for _, have := range items(get(n, "parameters")) {
-			if identity(p) == identity(have) {
-				out = append(out, fmt.Sprintf("%s: the document now has the parameter %s, which the action adds too. Drop it from the action.", name, text(get(p, "name"))))
+// collisions are the parameters, and the security, that both the document and
+// an update give: lists, to which an update only adds.
+func collisions(nodes []*yaml.Node, update *yaml.Node, name string) (out []string) {
+	var secured []string
+	for _, n := range nodes {
+		if len(items(get(update, "security"))) > 0 && len(items(get(n, "security"))) > 0 {
+			secured = append(secured, text(get(n, "operationId")))
+		}
+		for _, p := range items(get(update, "parameters")) {
+			for _, have := range items(get(n, "parameters")) {
+				if identity(p) == identity(have) {
+					out = append(out, fmt.Sprintf("%s: the document now has the parameter %s, which the action adds too. Drop it from the action.", name, text(get(p, "name"))))
+				}
 			}
 		}
+	}
+	if len(secured) > 0 {
+		out = append(out, fmt.Sprintf("%s: the document now says itself what security %s has, and the action would only add to that. Drop it from the action.", name, strings.Join(secured, ", ")))
 	}
 	return out
 }
