@@ -1353,6 +1353,7 @@ func TestSeconds(t *testing.T) {
 		require.Error(t, json.Unmarshal([]byte(text), &got), text)
 	}
 	require.Equal(t, 90*time.Second, Seconds(90).Duration())
+	require.Equal(t, 99*365*24*time.Hour, Seconds(99*365*24*60*60).Duration())
 	require.Equal(t, maxSeconds*time.Second, Seconds(math.MaxInt64).Duration())
 	require.Equal(t, -maxSeconds*time.Second, Seconds(math.MinInt64).Duration())
 }

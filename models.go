@@ -1,6 +1,7 @@
 package piecesauth
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -98,22 +99,19 @@ func (t *Timestamp) UnmarshalJSON(data []byte) error {
 var (
 	errSeconds   = errors.New("the JSON has a lifetime that is not a number of seconds")
 	errTimestamp = errors.New("the JSON has a moment that is neither a date-time nor a number of seconds")
-	errScalar    = errors.New("the JSON has neither a string nor a number where one has to be")
 )
 
-// scalar gives the text of a JSON number or string, "" for null.
+// scalar gives the text of a JSON string, "" for null, and anything else as it is.
 func scalar(data []byte) (string, error) {
 	switch {
 	case string(data) == "null":
 		return "", nil
-	case len(data) > 0 && data[0] == '"':
+	case bytes.HasPrefix(data, []byte{'"'}):
 		var s string
 		err := json.Unmarshal(data, &s)
 		return s, err
-	case len(data) > 0 && (data[0] == '-' || '0' <= data[0] && data[0] <= '9'):
-		return string(data), nil
 	}
-	return "", errScalar
+	return string(data), nil
 }
 
 // What holds a secret is never printed: Format answers every verb of package

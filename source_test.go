@@ -135,7 +135,7 @@ type fakeStore struct {
 	*bench
 
 	failures []error       // of the next savings
-	twice    bool          // whether fn runs twice, as where a transaction is repeated
+	earlier  *Token        // what fn sees first, in a transaction that is then repeated
 	lag      time.Duration // between the end of the next update and the caller's knowing
 }
 
@@ -150,9 +150,8 @@ func (s *fakeStore) Update(ctx context.Context, fn func(context.Context, *Token)
 	defer func() { time.Sleep(lag) }()
 	return s.MemoryStore.Update(ctx, func(ctx context.Context, stored *Token) (*Token, error) {
 		s.note("update")
-		if s.twice {
-			again := *stored
-			_, _ = fn(ctx, &again)
+		if s.earlier != nil {
+			_, _ = fn(ctx, s.earlier.clone())
 		}
 		t, err := fn(ctx, stored)
 		switch {
@@ -418,11 +417,19 @@ func TestSavingFails(t *testing.T) {
 func TestStoreRunsTwice(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
-		b.store.twice = true
+		b.store.earlier = &Token{RefreshToken: "r0"}
 		time.Sleep(time.Hour)
 		b.requireToken("a1")
 		require.Equal(t, 1, b.refreshes)
 		require.Equal(t, "r1", b.stored())
+	})
+	synctest.Test(t, func(t *testing.T) { // another token was stored meanwhile
+		b := newBench(t)
+		b.store.earlier = &Token{RefreshToken: "r0"}
+		b.put(&Token{RefreshToken: "r1"})
+		b.requireToken("a2")
+		require.Equal(t, 2, b.refreshes)
+		require.Equal(t, "r2", b.stored())
 	})
 }
 

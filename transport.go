@@ -315,7 +315,7 @@ func jsonCause(err error) error {
 	case errors.As(err, &syntax):
 		return errors.New("the JSON is malformed")
 	}
-	for _, ours := range []error{errSeconds, errTimestamp, errScalar} {
+	for _, ours := range []error{errSeconds, errTimestamp} {
 		if errors.Is(err, ours) {
 			return ours
 		}
