@@ -683,8 +683,10 @@ func TestExchangeAnswers(t *testing.T) {
 					require.Nil(t, got)
 					tt.err.Op = op
 					requireError(t, err, tt.err, tt.causes...)
-					if tt.err.Code != "" {
-						require.NoError(t, errors.Unwrap(err), "the code says it all")
+					if tt.err.Code != "" || tt.err.StatusCode >= 400 {
+						require.NoError(t, errors.Unwrap(err), "the refusal says it all")
+					} else {
+						require.Error(t, errors.Unwrap(err), "what is wrong with it")
 					}
 					return
 				}
@@ -953,7 +955,7 @@ func TestTooLarge(t *testing.T) {
 		"authorize": authorize, "exchange": exchange, "userinfo": userInfo, "logout": logout, "api": api,
 	} {
 		t.Run(op, func(t *testing.T) {
-			for _, answer := range []http.HandlerFunc{reply(200, body(1<<20), asJSON), chunked(1 << 20)} {
+			for _, answer := range []http.HandlerFunc{reply(200, body(1<<20), asJSON, "Content-Length: 1048576"), chunked(1 << 20)} {
 				fits := newWire(t, answer)
 				require.NoError(t, call(t.Context(), newAuth(t, fits.URL)))
 			}
