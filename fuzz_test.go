@@ -67,6 +67,18 @@ func requireClean(t *testing.T, err error) {
 	require.NotContains(t, err.Error(), "\n")
 }
 
+// pairs gives what may stand in a callback, one beside the other, for mutation
+// doesn't combine.
+func pairs() (out []string) {
+	one := []string{"code=c", "code=d", "code=", "state=s", "state=t", "state=", "error=x", "error=", "iss=https%3A%2F%2Fissuer.example%2F", "iss=x", "schema[migration]=1", "scope=a"}
+	for i, a := range one {
+		for _, b := range one[i:] {
+			out = append(out, "code=c&state=s&"+a+"&"+b, a+"&"+b)
+		}
+	}
+	return out
+}
+
 // FuzzCallback: an accepted callback has the right state, once, a code, no
 // error and, where an issuer is announced, that issuer; a refused one never
 // gets as far as the token endpoint.
@@ -79,6 +91,10 @@ func FuzzCallback(f *testing.F) {
 		"state=s&code=c&iss=https%3A%2F%2Fissuer.example%2F&iss=x", "state=&code=c", "state=ss&code=c",
 	} {
 		f.Add(raw)
+	}
+	for _, raw := range pairs() {
+		f.Add(raw)
+		f.Add(raw + "&iss=https%3A%2F%2Fissuer.example%2F")
 	}
 	const issuer = "https://issuer.example/"
 	tr := &fuzzTransport{status: 200, header: http.Header{}, body: []byte(`{"access_token":"a","token_type":"Bearer"}`)}
@@ -130,6 +146,9 @@ func FuzzForm(f *testing.F) {
 	} {
 		f.Add(formType, []byte(body))
 		f.Add("text/html", []byte(body))
+	}
+	for _, body := range pairs() {
+		f.Add(formType, []byte(body))
 	}
 	tr := &fuzzTransport{status: 200}
 	a := fuzzAuthenticator(f, tr)
