@@ -2,9 +2,12 @@ package tokenfile_test
 
 import (
 	"context"
+	"encoding/json"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/require"
 
@@ -13,13 +16,15 @@ import (
 )
 
 // FuzzTokenFile: whatever the file holds, Load gives a token or an error, and
-// leaves it as it is; a token that was read, written and read again is the same.
+// leaves it as it is; a token is what a plain reading of the file gives, and the
+// same when it was read, written and read again.
 func FuzzTokenFile(f *testing.F) {
 	f.Add([]byte(`{"version":1,"token":{"access_token":"a","token_type":"Bearer","refresh_token":"r","id_token":"i","scope":"openid profile","expiry":"2030-01-02T03:04:05.000000006+02:00"}}` + "\n"))
 	f.Add([]byte(`{"version":1,"token":{"refresh_token":"\u0000\u2028<&>\ud800"}}`))
 	f.Add([]byte(`{"version":1,"token":{"access_token":"a","scope":""}}`))
 	f.Add([]byte(`{"version":2,"token":{}}`))
 	f.Add([]byte(`{"version":1,"token":{"access_token":"a"`))
+	f.Add([]byte("{\"version\":1,\"token\":{\"access_token\":\"\xff\"}}"))
 	f.Add([]byte("null"))
 	f.Add([]byte{})
 
@@ -42,6 +47,21 @@ func FuzzTokenFile(f *testing.F) {
 		}
 		require.NotNil(t, first)
 		require.True(t, first.AccessToken != "" || first.RefreshToken != "")
+		require.True(t, utf8.Valid(content))
+		var plain struct {
+			Version int
+			Token   struct {
+				Access  string `json:"access_token"`
+				Type    string `json:"token_type"`
+				Refresh string `json:"refresh_token"`
+				ID      string `json:"id_token"`
+				Scope   string
+			}
+		}
+		require.NoError(t, json.Unmarshal(content, &plain))
+		require.Equal(t, 1, plain.Version)
+		require.Equal(t, []string{plain.Token.Access, plain.Token.Type, plain.Token.Refresh, plain.Token.ID}, []string{first.AccessToken, first.TokenType, first.RefreshToken, first.IDToken})
+		require.Equal(t, strings.Join(strings.Fields(plain.Token.Scope), " "), first.Scopes.String())
 
 		require.NoError(t, os.Remove(path))
 		require.NoError(t, store.Update(t.Context(), func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) { return first, nil }))
