@@ -434,9 +434,11 @@ func (a *Authenticator) UserInfo(ctx context.Context, token *Token) (*User, erro
 	if err != nil {
 		return nil, &Error{Op: op, StatusCode: ans.status, Err: err}
 	}
-	var w struct{ Error any }
-	if _ = json.Unmarshal(ans.body, &w); w.Error != nil && user.Sub+user.UserID == "" {
-		return nil, ans.refusal(op, token.AccessToken, token.RefreshToken, token.IDToken) // for all its status
+	if user.Sub+user.UserID == "" {
+		var w struct{ Error any }
+		if _ = json.Unmarshal(ans.body, &w); w.Error != nil {
+			return nil, ans.refusal(op, token.AccessToken, token.RefreshToken, token.IDToken) // for all its status
+		}
 	}
 	if sub != "" && user.Sub != sub {
 		return nil, &Error{Op: op, StatusCode: ans.status, Err: errors.New("sub is missing or not the ID token's")}
