@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"os"
 	"path/filepath"
 	"testing"
 
@@ -14,9 +13,7 @@ import (
 func TestDocs(t *testing.T) {
 	page, err := filepath.Abs("../artifacts/api.html")
 	require.NoError(t, err)
-	if _, err := os.Stat(page); err != nil {
-		t.Skip("make docs has not rendered the page")
-	}
+	require.FileExists(t, page, "make docs renders it, and make e2e before the tests")
 	tab := newTab(t)
 	require.NoError(t, chromedp.Do(tab, chromedp.EmulateViewport(1280, 900), chromedp.Navigate("file://"+page)))
 	shows := func(texts ...string) {

@@ -133,8 +133,8 @@ func (f facts) schema(s *yaml.Node, at place) map[string]string {
 	for _, k := range []string{"allOf", "anyOf", "oneOf"} {
 		for i, part := range items(get(s, k)) {
 			if get(part, "$ref") == nil {
-				part := place{"field", owner, fmt.Sprintf("%s %d", k, i+1)}
-				f[part] = f.schema(items(get(s, k))[i], part)
+				at := place{"field", owner, fmt.Sprintf("%s %d", k, i+1)}
+				f[at] = f.schema(part, at)
 			}
 		}
 	}
