@@ -31,10 +31,10 @@ help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
 .PHONY: test
-test: ## Run the tests (needs Go alone)
+test: ## Run the tests (needs Go alone); TESTFLAGS=-v names every case, and why one is skipped
 	@race='$(RACE)'; \
 	[ -n "$$race" ] || echo 'No C compiler for cgo here: testing without the race detector.'; \
-	set -x; go test $$race -shuffle=on ./...
+	set -x; go test $$race -shuffle=on $(TESTFLAGS) ./...
 
 .PHONY: generate
 generate: ## Make the generated Go files anew from openapi.yaml and api/overlay.yaml
