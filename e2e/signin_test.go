@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -63,15 +64,20 @@ func newAuth(t *testing.T, p *provider, mode piecesauth.ResponseMode, transport 
 	return auth
 }
 
-// signIn runs loopback.SignIn with browse as the browser, and waits for it.
-func signIn(ctx context.Context, auth *piecesauth.Authenticator, begin *piecesauth.BeginOptions, browse func(url string) error) (*piecesauth.Token, error) {
-	left := make(chan struct{})
-	token, err := loopback.SignIn(ctx, auth, loopback.Options{Begin: begin, OpenBrowser: func(url string) error {
-		defer close(left)
-		return browse(url)
+// signIn runs loopback.SignIn with browse as the browser. It returns when the
+// browser shows how it ended: the answer is in before its page is, and whatever
+// the tab were sent to in between would be aborted.
+func signIn(tab context.Context, auth *piecesauth.Authenticator, begin *piecesauth.BeginOptions, browse func(url string) error) (*piecesauth.Token, error) {
+	shown := make(chan error, 1)
+	token, err := loopback.SignIn(tab, auth, loopback.Options{Begin: begin, OpenBrowser: func(url string) error {
+		err := browse(url)
+		if err == nil {
+			err = chromedp.Do(tab, chromedp.WaitVisible(css(`main h1`)))
+		}
+		shown <- err
+		return err
 	}})
-	<-left
-	return token, err
+	return token, errors.Join(err, <-shown)
 }
 
 // open gives a browser for signIn: a tab, and what a person does there, step by step.
@@ -218,7 +224,10 @@ func TestWrongState(t *testing.T) {
 						break
 					}
 				}
-				if err := chromedp.Do(tab, chromedp.Navigate(attempt)); err != nil {
+				if err := chromedp.Do(tab,
+					chromedp.WaitVisible(chromedp.Search(`//pre[contains(., "not the answer")]`)),
+					chromedp.Navigate(attempt),
+				); err != nil {
 					return err
 				}
 				return consent(tab) // signed in at the provider already
