@@ -193,6 +193,13 @@ func New(config Config) (*Authenticator, error) {
 	return a, nil
 }
 
+// Config returns a copy of the configuration, with its defaults filled in.
+func (a *Authenticator) Config() Config {
+	config := a.config
+	config.Scopes, config.IDTokenAlgorithms = slices.Clone(config.Scopes), slices.Clone(config.IDTokenAlgorithms)
+	return config
+}
+
 const (
 	formType = "application/x-www-form-urlencoded"
 	jsonType = "application/json"

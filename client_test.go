@@ -1403,3 +1403,14 @@ func query(t *testing.T, rawURL string) url.Values {
 	require.NoError(t, err)
 	return v
 }
+
+func TestConfigIsACopy(t *testing.T) {
+	auth, err := New(Config{ClientID: "client"})
+	require.NoError(t, err)
+	config := auth.Config()
+	assert.Equal(t, LocalBaseURL, config.BaseURL)
+	assert.Equal(t, Scopes{"openid", "profile", "email", "offline_access"}, config.Scopes)
+	assert.Equal(t, ResponseModeFormPost, config.ResponseMode)
+	config.Scopes[0] = "changed"
+	assert.Equal(t, "openid", auth.Config().Scopes[0])
+}
