@@ -1,0 +1,158 @@
+// Package oidc reads and checks an OpenID Connect ID token: [Parse] reads it,
+// [Token.Check] compares its claims with what is expected, which needs nothing
+// but the token, and [Provider.Verify] checks its signature with the issuer's
+// keys, which it asks for where it must. In that order: a token whose claims are
+// wrong is worth no request.
+//
+// JOSE is go-jose's. What that leaves open is closed here: white space within
+// base64url, bits that nobody reads, b64, sizes of RSA keys, how many keys are
+// tried, and keys in a set that are bad.
+//
+// # Keys
+//
+// The keys of an issuer are kept for as long as its Cache-Control says, between
+// a minute and a day, and for an hour where it says nothing: a new key is asked
+// for when it is first met, so age matters only to keys that are withdrawn. When
+// the issuer can't be reached, keys are used until they are a day old. A key that
+// isn't known makes for at most five requests a minute. All who wait share one
+// request, which goes on when one of them leaves.
+//
+// github.com/MicahParks/jwkset was looked at for this. It gives up on a set for
+// one bad key, reads bodies without a bound, knows no Cache-Control and no age
+// after which a key is refused, has one key for a kid, makes a request for each
+// who waits, and refreshes from a goroutine that runs for ever.
+package oidc
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/piecesauth/piecesauth/internal/strictjson"
+)
+
+// Kind says what a failed check means.
+type Kind int
+
+// The kinds of errors, in the order in which claims are checked.
+const (
+	Malformed Kind = iota // can't be read, or lacks what every ID token has
+	Issuer                // of another issuer
+	Subject               // of nobody, or of another person than before
+	Nonce                 // made for another attempt
+	Audience              // made for another client
+	AuthTime              // the person signed in too long ago
+	Hash                  // made for another access token
+	Algorithm             // not signed, or not with an algorithm that is allowed
+	Clock                 // expired or not valid yet, by this machine's clock
+	Signature             // not the issuer's
+	Keys                  // can't be checked just now
+)
+
+// Error is what the functions of this package return.
+type Error struct {
+	Kind       Kind
+	Op         string // "discovery" or "jwks" where that answer is at fault
+	StatusCode int    // of that answer
+	Err        error
+
+	passing bool // asking again may help
+}
+
+// Error returns the text of the cause.
+func (e *Error) Error() string { return e.Err.Error() }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+func failed(kind Kind, format string, args ...any) error {
+	return &Error{Kind: kind, Err: fmt.Errorf(format, args...)}
+}
+
+// Claims are those with a meaning here (OpenID Connect Core §2).
+type Claims struct {
+	Issuer          string   `json:"iss"`
+	Subject         string   `json:"sub"`
+	Audience        Strings  `json:"aud"`
+	AuthorizedParty string   `json:"azp"`
+	Expiry          *float64 `json:"exp"`
+	IssuedAt        *float64 `json:"iat"`
+	NotBefore       *float64 `json:"nbf"`
+	AuthTime        *float64 `json:"auth_time"`
+	Nonce           string   `json:"nonce"`
+	AccessTokenHash string   `json:"at_hash"`
+}
+
+// Strings is a list that is a lone string on the wire where it has one item.
+type Strings []string
+
+// UnmarshalJSON reads a list of strings, or a string.
+func (s *Strings) UnmarshalJSON(b []byte) error {
+	var list []string
+	if b[0] == '"' {
+		list = []string{""}
+		b = append(append([]byte{'['}, b...), ']')
+	}
+	if json.Unmarshal(b, &list) != nil {
+		return strictjson.FixedError("the JSON has an aud that is neither a string nor a list of strings")
+	}
+	*s = list
+	return nil
+}
+
+// Token is an ID token as it was read. Neither its claims nor its signature
+// have been checked.
+type Token struct {
+	Algorithm string // "" where the header has none
+	KeyID     string // "" where the header has none
+	Claims    Claims
+	Payload   []byte // the claims as JSON
+
+	jws *jose.JSONWebSignature
+}
+
+// Parse reads a signed JWT in its compact form (RFC 7515 §7.1).
+func Parse(raw string) (*Token, error) {
+	parts := strings.Split(raw, ".")
+	if len(parts) != 3 {
+		return nil, failed(Malformed, "the ID token is not a signed JWT")
+	}
+	for _, part := range parts {
+		if !canonical(part) {
+			return nil, failed(Malformed, "the ID token is malformed: it is not base64url")
+		}
+	}
+	jws, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.RS256})
+	var other *jose.ErrUnexpectedSignatureAlgorithm
+	if errors.As(err, &other) { // Check and Verify say which are allowed
+		jws, err = jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{other.Got})
+	}
+	if err != nil { // which may quote the header
+		return nil, failed(Malformed, "the ID token is malformed: its header cannot be read")
+	}
+	header := jws.Signatures[0].Protected
+	for _, name := range []jose.HeaderKey{"crit", "b64"} { // extensions that would have to be understood
+		if _, ok := header.ExtraHeaders[name]; ok {
+			return nil, failed(Malformed, "the ID token is malformed: its header has %s", name)
+		}
+	}
+	t := &Token{Algorithm: header.Algorithm, KeyID: header.KeyID, Payload: jws.UnsafePayloadWithoutVerification(), jws: jws}
+	if err := strictjson.Unmarshal(t.Payload, &t.Claims); err != nil {
+		return nil, failed(Malformed, "the ID token is malformed: %w", err)
+	}
+	return t, nil
+}
+
+// canonical reports whether part is base64url without padding, white space or
+// bits that aren't read, all of which go-jose may pass over.
+func canonical(part string) bool {
+	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+	if strings.Trim(part, alphabet) != "" {
+		return false
+	}
+	unread := map[int]int{0: 1, 2: 16, 3: 4}[len(part)%4] // what the last value is a multiple of
+	return unread == 1 || unread > 0 && strings.IndexByte(alphabet, part[len(part)-1])%unread == 0
+}
