@@ -15,7 +15,7 @@ import (
 	"maps"
 	"net/http"
 	"net/url"
-	"strings"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -128,8 +128,8 @@ type issuer struct {
 
 func ok(body string, headers ...string) (Response, error) {
 	h := http.Header{}
-	for i := 0; i < len(headers); i += 2 {
-		h.Add(headers[i], headers[i+1])
+	for pair := range slices.Chunk(headers, 2) {
+		h.Add(pair[0], pair[len(pair)-1])
 	}
 	return Response{200, h, []byte(body)}, nil
 }
@@ -185,7 +185,12 @@ func checkURL(u *url.URL) error {
 	return nil
 }
 
-func requireKind(t testing.TB, err error, kind Kind, says ...string) *Error {
+func requireKind(t testing.TB, err error, kind Kind, says ...string) {
+	t.Helper()
+	_ = refused(t, err, kind, says...)
+}
+
+func refused(t testing.TB, err error, kind Kind, says ...string) *Error {
 	t.Helper()
 	var e *Error
 	require.ErrorAs(t, err, &e)
@@ -195,13 +200,4 @@ func requireKind(t testing.TB, err error, kind Kind, says ...string) *Error {
 	}
 	assert.NotContains(t, err.Error(), "\n")
 	return e
-}
-
-// replaced returns what a part of a token is with text in place of other text.
-func replaced(t testing.TB, part, old, with string) string {
-	t.Helper()
-	b, err := base64url.DecodeString(part)
-	require.NoError(t, err)
-	require.Contains(t, string(b), old)
-	return base64url.EncodeToString([]byte(strings.Replace(string(b), old, with, 1)))
 }

@@ -3,7 +3,7 @@ package oidc
 import (
 	"context"
 	"errors"
-	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -132,7 +132,7 @@ func TestUnknownKids(t *testing.T) {
 		i := newIssuer(t, k.first)
 		p := i.provider()
 		for n := range 50 {
-			requireKind(t, p.Verify(t.Context(), k.second.named(fmt.Sprint(n)).token(t)), Signature)
+			requireKind(t, p.Verify(t.Context(), k.second.named(strconv.Itoa(n)).token(t)), Signature)
 			time.Sleep(10 * time.Millisecond)
 		}
 		require.LessOrEqual(t, i.asked("jwks"), 1+mostMissed)
@@ -144,7 +144,7 @@ func TestUnknownKids(t *testing.T) {
 		// Where the keys can't be had, that is what is said.
 		i.set(func(context.Context, string) (Response, error) { return status(500) })
 		for n := range 50 {
-			requireKind(t, p.Verify(t.Context(), k.first.named(fmt.Sprint(n)).token(t)), Keys, "HTTP status 500")
+			requireKind(t, p.Verify(t.Context(), k.first.named(strconv.Itoa(n)).token(t)), Keys, "HTTP status 500")
 		}
 		require.LessOrEqual(t, i.asked("jwks"), 1+3*mostMissed)
 	})
@@ -286,7 +286,7 @@ func TestPatience(t *testing.T) {
 				good := i.keys
 				i.keys = func(context.Context, string) (Response, error) { return status(tt.code) }
 				p := i.provider()
-				e := requireKind(t, p.Prepare(t.Context()), Keys)
+				e := refused(t, p.Prepare(t.Context()), Keys)
 				require.Equal(t, "jwks", e.Op)
 				require.Equal(t, tt.code, e.StatusCode)
 				require.Equal(t, 1, i.asked("jwks"), "Prepare is not patient")
@@ -414,7 +414,7 @@ func TestFetchFails(t *testing.T) {
 			}
 			p := i.provider()
 			err := p.Prepare(t.Context())
-			e := requireKind(t, err, tt.kind, tt.says)
+			e := refused(t, err, tt.kind, tt.says)
 			require.Equal(t, tt.op, e.Op)
 			if tt.says == "cause" {
 				require.ErrorIs(t, err, cause)

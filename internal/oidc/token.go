@@ -125,25 +125,39 @@ func Parse(raw string) (*Token, error) {
 			return nil, failed(Malformed, "the ID token is malformed: it is not base64url")
 		}
 	}
-	jws, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.RS256})
-	var other *jose.ErrUnexpectedSignatureAlgorithm
-	if errors.As(err, &other) { // Check and Verify say which are allowed
-		jws, err = jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{other.Got})
-	}
+	jws, err := parseJWS(raw)
 	if err != nil { // which may quote the header
 		return nil, failed(Malformed, "the ID token is malformed: its header cannot be read")
 	}
-	header := jws.Signatures[0].Protected
-	for _, name := range []jose.HeaderKey{"crit", "b64"} { // extensions that would have to be understood
-		if _, ok := header.ExtraHeaders[name]; ok {
-			return nil, failed(Malformed, "the ID token is malformed: its header has %s", name)
-		}
+	// The header in the place of the payload is how go-jose hands it out whole.
+	head, err := parseJWS(parts[0] + "." + parts[0] + "." + parts[2])
+	var header struct {
+		Algorithm string          `json:"alg"`
+		KeyID     string          `json:"kid"`
+		Critical  json.RawMessage `json:"crit"` // extensions that would have to be understood
+		Base64    json.RawMessage `json:"b64"`  // which no JWT may have (RFC 7797 §7)
+	}
+	if err == nil {
+		err = strictjson.Unmarshal(head.UnsafePayloadWithoutVerification(), &header)
+	}
+	if err != nil || header.Critical != nil || header.Base64 != nil {
+		return nil, failed(Malformed, "the ID token is malformed: its header has crit, b64 or a name twice, or cannot be read")
 	}
 	t := &Token{Algorithm: header.Algorithm, KeyID: header.KeyID, Payload: jws.UnsafePayloadWithoutVerification(), jws: jws}
 	if err := strictjson.Unmarshal(t.Payload, &t.Claims); err != nil {
 		return nil, failed(Malformed, "the ID token is malformed: %w", err)
 	}
 	return t, nil
+}
+
+// parseJWS takes any algorithm: Check and Verify say which are allowed.
+func parseJWS(raw string) (*jose.JSONWebSignature, error) {
+	jws, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.RS256})
+	var other *jose.ErrUnexpectedSignatureAlgorithm
+	if errors.As(err, &other) {
+		return jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{other.Got})
+	}
+	return jws, err
 }
 
 // canonical reports whether part is base64url without padding, white space or
