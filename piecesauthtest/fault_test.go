@@ -2,7 +2,6 @@ package piecesauthtest_test
 
 import (
 	"context"
-	"encoding/base64"
 	"io"
 	"net/http"
 	"net/url"
@@ -69,6 +68,10 @@ func TestFail(t *testing.T) {
 		}
 		assert.Equal(t, 200, refresh(t, server, token.RefreshToken).StatusCode)
 	})
+}
+
+func TestFailLate(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
 	t.Run("hang until the client gives up", func(t *testing.T) {
 		server.Fail(piecesauthtest.UserInfo, piecesauthtest.Fault{Hang: true})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -146,78 +149,4 @@ func TestBendCallback(t *testing.T) {
 			})
 		}
 	}
-}
-
-func TestBendIDToken(t *testing.T) {
-	server := newServer(t, piecesauthtest.Options{})
-	bent := func(bend func(*piecesauthtest.IDToken)) string {
-		server.BendIDToken(bend)
-		token, err := server.NewToken()
-		require.NoError(t, err)
-		return token.IDToken
-	}
-	header := func(idToken string) string {
-		first, _, _ := strings.Cut(idToken, ".")
-		decoded, err := base64.RawURLEncoding.DecodeString(first)
-		require.NoError(t, err)
-		return string(decoded)
-	}
-
-	claims, err := verify(t, server, bent(func(t *piecesauthtest.IDToken) {
-		t.Claims["iss"] = "https://other/"
-		t.Claims["aud"] = []string{"piecesauthtest", "other"}
-		delete(t.Claims, "sub")
-	}))
-	require.NoError(t, err, "bent, and signed all the same")
-	assert.Equal(t, "https://other/", claims["iss"])
-	assert.Equal(t, []any{"piecesauthtest", "other"}, claims["aud"])
-	assert.NotContains(t, claims, "sub")
-
-	none := bent(func(t *piecesauthtest.IDToken) { t.Header["alg"] = "none" })
-	assert.True(t, strings.HasSuffix(none, "."))
-	assert.Contains(t, header(none), `"alg":"none"`)
-
-	_, err = verify(t, server, bent(func(t *piecesauthtest.IDToken) { t.BadSignature = true }))
-	require.Error(t, err)
-
-	es256 := bent(func(t *piecesauthtest.IDToken) { t.Header["alg"] = "ES256" })
-	assert.Contains(t, header(es256), `"alg":"ES256"`)
-	_, err = verify(t, server, es256)
-	require.Error(t, err)
-
-	hs256 := bent(func(t *piecesauthtest.IDToken) { t.Header["alg"] = "HS256" })
-	assert.Contains(t, header(hs256), `"alg":"HS256"`)
-
-	assert.NotContains(t, header(bent(func(t *piecesauthtest.IDToken) { delete(t.Header, "kid") })), "kid")
-
-	server.BendIDToken(func(t *piecesauthtest.IDToken) { t.Claims["iat"] = func() {} })
-	_, err = server.NewToken()
-	require.Error(t, err, "what has no JSON")
-	server.BendIDToken(func(t *piecesauthtest.IDToken) { t.Header["alg"] = "XY1" })
-	_, err = server.NewToken()
-	require.ErrorContains(t, err, "XY1")
-
-	_, err = verify(t, server, bent(func(*piecesauthtest.IDToken) {}))
-	require.NoError(t, err, "straight again")
-}
-
-func TestRotateKey(t *testing.T) {
-	server := newServer(t, piecesauthtest.Options{})
-	before := tokens(t, server, nil)["id_token"]
-	for i, alg := range []string{"RS256", "ES256"} {
-		server.RotateKey(alg)
-		keys := keySet(t, server).Keys
-		require.Len(t, keys, i+2)
-		assert.Equal(t, alg, keys[0].Algorithm)
-		assert.NotEqual(t, keys[0].KeyID, keys[1].KeyID)
-		after := tokens(t, server, nil)["id_token"]
-		_, err := verify(t, server, after)
-		require.NoError(t, err)
-		server.BendJSON(piecesauthtest.JWKS, func(m map[string]any) { m["keys"] = m["keys"].([]any)[1:] })
-		_, err = verify(t, server, after)
-		require.Error(t, err, "made by the new key")
-		_, err = verify(t, server, before)
-		require.NoError(t, err, "old keys stay")
-	}
-	assert.Len(t, keySet(t, newServer(t, piecesauthtest.Options{})).Keys, 1, "other servers are not concerned")
 }

@@ -83,23 +83,32 @@ func (s *store) write(token *piecesauth.Token) error {
 	return err
 }
 
+func (s *store) acquire(ctx context.Context) error {
+	switch {
+	case s.noContext:
+		s.lock <- struct{}{}
+		return nil
+	case s.noLock:
+		return nil
+	}
+	if err := ctx.Err(); err != nil && !s.runsFnLate {
+		return err
+	}
+	select {
+	case s.lock <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 //nolint:contextcheck // otherContext is a fault that TestStore has to find
 func (s *store) Update(ctx context.Context, fn func(context.Context, *piecesauth.Token) (*piecesauth.Token, error)) error {
-	if s.noContext {
-		s.lock <- struct{}{}
-	} else if !s.noLock {
-		if err := ctx.Err(); err != nil && !s.runsFnLate {
-			return err
-		}
-		select {
-		case s.lock <- struct{}{}:
-		case <-ctx.Done():
-			if !s.runsFnLate {
-				return ctx.Err()
-			}
+	if err := s.acquire(ctx); err != nil {
+		if s.runsFnLate {
 			_, _ = fn(ctx, nil)
-			return ctx.Err()
 		}
+		return err
 	}
 	returned, failed := false, false
 	defer func() {
