@@ -262,3 +262,13 @@ func TestLogoutReturnTo(t *testing.T) {
 	assert.Equal(t, 400, get(t, server, server.URL+"/v2/logout?client_id=other").StatusCode)
 	assert.Equal(t, 400, get(t, server, server.URL+"/v2/logout?returnTo=").StatusCode)
 }
+
+func TestResourceMayRepeat(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
+	there := authorizeURL(server, nil) + "&resource=https://a.example.com&resource=https://b.example.com"
+	callback, err := server.Browser().SignIn(t.Context(), there)
+	require.NoError(t, err)
+	assert.NotEmpty(t, callback.Get("code"))
+	_, err = server.Browser().SignIn(t.Context(), there+"&resource=")
+	require.ErrorContains(t, err, "parameter resource is empty")
+}

@@ -162,7 +162,9 @@ func (b *Browser) onward(at *step, page *Page, location string) (*step, error) {
 		if b.Deny {
 			form.Set("action", "deny")
 		}
-		if b.person != nil {
+		if b.person != nil && b.person.Sub == "" {
+			return nil, errors.New("the person has no sub")
+		} else if b.person != nil {
 			form.Set("person", b.person.Sub)
 		}
 	case !strings.Contains(page.Body, `<form id="form_post"`):

@@ -1,6 +1,7 @@
 package piecesauthtest_test
 
 import (
+	"crypto/tls"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -71,4 +72,95 @@ func TestBrowserDelivers(t *testing.T) {
 	_, err = server.Browser().Open(t.Context(), authorizeURL(server, values{"redirect_uri": "http://127.0.0.1:1/nobody"}))
 	require.Error(t, err)
 	assert.NotContains(t, err.Error(), "state")
+}
+
+// An application with a page that has a button, over TLS.
+func newApp(t *testing.T, server *piecesauthtest.Server) (app *httptest.Server, posts *[]string) {
+	t.Helper()
+	posts = &[]string{}
+	mux := http.NewServeMux()
+	note := func(r *http.Request) {
+		var cookies []string
+		for _, c := range r.Cookies() {
+			cookies = append(cookies, c.Name)
+		}
+		*posts = append(*posts, strings.Join([]string{
+			r.Method, r.URL.Path, r.Header.Get("Origin"), r.Header.Get("Sec-Fetch-Site"), strings.Join(cookies, ","),
+		}, " "))
+	}
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		note(r)
+		http.SetCookie(w, &http.Cookie{Name: "strict", Value: "1", Path: "/", Secure: true, SameSite: http.SameSiteStrictMode})
+		http.SetCookie(w, &http.Cookie{Name: "none", Value: "1", Path: "/", Secure: true, SameSite: http.SameSiteNoneMode})
+		http.Redirect(w, r, authorizeURL(server, values{
+			"redirect_uri": "https://" + r.Host + "/callback", "response_mode": "form_post",
+		}), http.StatusFound)
+	})
+	mux.HandleFunc("POST /callback", func(w http.ResponseWriter, r *http.Request) {
+		note(r)
+		http.Redirect(w, r, "/home", http.StatusSeeOther)
+	})
+	mux.HandleFunc("GET /home", func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, `<form method="post" action="/signout"><button>Sign out</button></form>`)
+	})
+	mux.HandleFunc("POST /signout", func(w http.ResponseWriter, r *http.Request) {
+		note(r)
+		_, _ = io.WriteString(w, "bye "+r.FormValue("button"))
+	})
+	app = httptest.NewTLSServer(mux)
+	t.Cleanup(app.Close)
+	return app, posts
+}
+
+func TestBrowserTrustsAndPosts(t *testing.T) {
+	for _, tls := range []bool{false, true} {
+		server := newServer(t, piecesauthtest.Options{TLS: tls})
+		app, seen := newApp(t, server)
+		server.Change(func(o *piecesauthtest.Options) {
+			o.RedirectURLs = []string{app.URL + "/callback"}
+			o.StrictRedirects = true
+		})
+		browser := server.Browser()
+		_, err := browser.Post(t.Context(), app.URL+"/signout", nil)
+		require.ErrorContains(t, err, "no page is open")
+		browser.Trust(app.Certificate())
+
+		page, err := browser.Open(t.Context(), app.URL)
+		require.NoError(t, err)
+		assert.Equal(t, app.URL+"/home", page.URL)
+		page, err = browser.Post(t.Context(), "/signout", url.Values{"button": {"now"}})
+		require.NoError(t, err)
+		assert.Equal(t, "bye now", page.Body)
+		assert.Equal(t, []string{
+			"GET /  none ",
+			"POST /callback null cross-site none",
+			"POST /signout " + app.URL + " same-origin strict,none",
+		}, *seen)
+
+		// Somebody else's page posts there too.
+		evil := httptest.NewServer(http.NotFoundHandler())
+		t.Cleanup(evil.Close)
+		*seen = nil
+		_, err = browser.Open(t.Context(), evil.URL)
+		require.NoError(t, err)
+		_, err = browser.Post(t.Context(), app.URL+"/signout", url.Values{"button": {"now"}})
+		require.NoError(t, err)
+		assert.Equal(t, []string{"POST /signout null cross-site none"}, *seen)
+	}
+}
+
+func TestBrowserTrustsNobodyElse(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
+	app, _ := newApp(t, server)
+	_, err := server.Browser().Open(t.Context(), app.URL)
+	var unknown *tls.CertificateVerificationError
+	require.ErrorAs(t, err, &unknown)
+
+	secure := newServer(t, piecesauthtest.Options{TLS: true})
+	browser := server.Browser()
+	browser.Trust(secure.Certificate())
+	page, err := browser.Open(t.Context(), secure.URL+"/v2/logout")
+	require.NoError(t, err)
+	assert.Contains(t, page.Body, "Signed out")
+	assert.Nil(t, server.Certificate())
 }

@@ -150,3 +150,91 @@ func TestBendCallback(t *testing.T) {
 		}
 	}
 }
+
+func TestFailTimes(t *testing.T) {
+	for _, op := range []piecesauthtest.Op{piecesauthtest.JWKS, piecesauthtest.Discovery} {
+		t.Run(string(op), func(t *testing.T) {
+			server := newServer(t, piecesauthtest.Options{})
+			path := map[piecesauthtest.Op]string{
+				piecesauthtest.JWKS: "/.well-known/jwks.json", piecesauthtest.Discovery: "/.well-known/openid-configuration",
+			}[op]
+			statuses := func(n int) (list []int) {
+				for range n {
+					list = append(list, get(t, server, server.URL+path).StatusCode)
+				}
+				return list
+			}
+			faults := []piecesauthtest.Fault{{Status: 500, Times: 3}, {}, {Status: 503, Times: 1}, {Status: 504}}
+			server.Fail(op, faults...)
+			assert.Equal(t, []int{500, 500, 500, 200, 503, 504, 200}, statuses(7))
+			server.Fail(op, faults...)
+			assert.Equal(t, []int{500, 500, 500}, statuses(3), "the caller's faults are as they were")
+
+			server.Heal()
+			server.Fail(op, piecesauthtest.Fault{Status: 500, Times: piecesauthtest.Always})
+			assert.Equal(t, []int{500, 500, 500, 500}, statuses(4))
+			server.Heal(piecesauthtest.Logout)
+			assert.Equal(t, []int{500}, statuses(1), "another operation was healed")
+			server.Heal(op)
+			assert.Equal(t, []int{200}, statuses(1))
+			assert.Equal(t, 16, server.Count(op))
+		})
+	}
+}
+
+func TestFailAfterActing(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
+	limited := piecesauthtest.Fault{Status: 429, RetryAfter: 1500 * time.Millisecond, AfterActing: true, Body: `{"error":"too_many_requests"}`}
+	server.Fail(piecesauthtest.Refresh, limited)
+	token, err := server.NewToken()
+	require.NoError(t, err)
+	a := refresh(t, server, token.RefreshToken)
+	assert.Equal(t, 429, a.StatusCode)
+	assert.Equal(t, "2", a.Header.Get("Retry-After"), "whole seconds, and no fewer")
+	assert.JSONEq(t, limited.Body, a.body)
+	assert.Empty(t, a.Header.Get("Pragma"), "of the answer that was dropped")
+	assert.Equal(t, 1, server.Families()[0].Refreshes, "it had acted")
+	assert.Equal(t, "invalid_grant", refresh(t, server, token.RefreshToken).json(t)["error"])
+
+	server.Fail(piecesauthtest.Exchange, limited)
+	code := signIn(t, server, nil)
+	assert.Equal(t, 429, redeem(t, server, code, nil).StatusCode)
+	assert.Equal(t, "invalid_grant", redeem(t, server, code, nil).json(t)["error"])
+
+	limited.AfterActing = false
+	server.Fail(piecesauthtest.Exchange, limited)
+	code = signIn(t, server, nil)
+	assert.Equal(t, 429, redeem(t, server, code, nil).StatusCode)
+	assert.Equal(t, 200, redeem(t, server, code, nil).StatusCode, "it had not acted")
+}
+
+func TestFailFunc(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
+	there := server.URL + "/.well-known/jwks.json"
+	server.FailFunc(piecesauthtest.JWKS, func(r *piecesauthtest.Request) piecesauthtest.Fault {
+		if r.Header.Get("Accept") == "application/jwk-set+json" {
+			return piecesauthtest.Fault{}
+		}
+		return piecesauthtest.Fault{Status: 406}
+	})
+	server.Fail(piecesauthtest.JWKS, piecesauthtest.Fault{Status: 500})
+	assert.Equal(t, 500, get(t, server, there).StatusCode, "what is queued comes first")
+	assert.Equal(t, 406, get(t, server, there).StatusCode)
+	assert.Equal(t, 200, get(t, server, there, "Accept", "application/jwk-set+json").StatusCode)
+	assert.Equal(t, 400, get(t, server, there, "Authorization", "Bearer x").StatusCode, "malformed")
+	server.FailFunc(piecesauthtest.JWKS, nil)
+	assert.Equal(t, 200, get(t, server, there).StatusCode)
+
+	// It may turn the server around before the answer.
+	server.FailFunc(piecesauthtest.Refresh, func(*piecesauthtest.Request) piecesauthtest.Fault {
+		server.RotateKey("ES256")
+		return piecesauthtest.Fault{}
+	})
+	token, err := server.NewToken()
+	require.NoError(t, err)
+	require.Equal(t, 200, refresh(t, server, token.RefreshToken).StatusCode)
+	assert.Len(t, keySet(t, server).Keys, 2)
+	server.Heal(piecesauthtest.Refresh)
+	refresh(t, server, token.RefreshToken)
+	assert.Len(t, keySet(t, server).Keys, 2)
+}

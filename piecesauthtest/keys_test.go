@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -95,5 +96,58 @@ func TestMetadata(t *testing.T) {
 	assert.Len(t, keySet(t, server).Keys, 1)
 	for _, key := range keySet(t, server).Keys {
 		assert.True(t, key.IsPublic())
+	}
+}
+
+func TestKeysStatus(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{KeysStatus: 503})
+	there := server.URL + "/.well-known/jwks.json"
+	for range 2 {
+		a := get(t, server, there)
+		assert.Equal(t, 503, a.StatusCode)
+		assert.NotContains(t, a.body, "keys\"")
+	}
+	server.Change(func(o *piecesauthtest.Options) { o.KeysStatus = 0 })
+	assert.Len(t, keySet(t, server).Keys, 1)
+	assert.Equal(t, 3, server.Count(piecesauthtest.JWKS))
+}
+
+func TestKeyLag(t *testing.T) {
+	now := time.Now()
+	server := newServer(t, piecesauthtest.Options{KeyLag: time.Minute, Now: func() time.Time { return now }})
+	assert.Len(t, keySet(t, server).Keys, 1, "the first key is there at once")
+	server.RotateKey("ES256")
+	idToken := tokens(t, server, nil)["id_token"]
+	_, err := verify(t, server, idToken)
+	require.Error(t, err, "signed by a key that is not published yet")
+	now = now.Add(time.Minute)
+	_, err = verify(t, server, idToken)
+	require.NoError(t, err)
+
+	server.RotateKey("RS256")
+	assert.Len(t, keySet(t, server).Keys, 2)
+	server.Change(func(o *piecesauthtest.Options) { o.KeyLag = 0 })
+	assert.Len(t, keySet(t, server).Keys, 3)
+}
+
+func TestWithdrawKeys(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
+	before := tokens(t, server, nil)["id_token"]
+	server.RotateKey("ES256")
+	server.WithdrawKeys()
+	require.Len(t, keySet(t, server).Keys, 1)
+	_, err := verify(t, server, before)
+	require.Error(t, err)
+	_, err = verify(t, server, tokens(t, server, nil)["id_token"])
+	require.NoError(t, err)
+}
+
+func TestKeysMaxAge(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
+	for _, want := range []string{"no-store", "max-age=3600"} {
+		for _, path := range []string{"/.well-known/jwks.json", "/.well-known/openid-configuration"} {
+			assert.Equal(t, want, get(t, server, server.URL+path).Header.Get("Cache-Control"), path)
+		}
+		server.Change(func(o *piecesauthtest.Options) { o.KeysMaxAge = time.Hour })
 	}
 }

@@ -98,7 +98,7 @@ func (o *Options) person(sub string) (Person, bool) {
 func (s *Server) meet(person Person) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if _, known := s.options.person(person.Sub); !known {
+	if _, known := s.options.person(person.Sub); !known && person.Sub != "" {
 		s.options.People = append(slices.Clone(s.options.People), person)
 	}
 }

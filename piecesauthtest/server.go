@@ -45,6 +45,7 @@ package piecesauthtest
 import (
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"log"
 	"net"
@@ -131,7 +132,7 @@ func Start(options Options) (*Server, error) {
 	}
 	listener, err := net.Listen("tcp", options.Addr) //nolint:noctx // listening takes no time
 	if err != nil {
-		return nil, errors.New("piecesauthtest: Addr: " + err.Error())
+		return nil, fmt.Errorf("piecesauthtest: Addr: %w", err)
 	}
 	s := &Server{
 		ClientID:      options.ClientID,

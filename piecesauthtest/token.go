@@ -291,6 +291,9 @@ func (s *Server) NewToken(scopes ...string) (*piecesauth.Token, error) {
 
 // NewTokenFor is NewToken for another person, as of [Server.BrowserAs].
 func (s *Server) NewTokenFor(person Person, scopes ...string) (*piecesauth.Token, error) {
+	if person.Sub == "" {
+		return nil, errors.New("piecesauthtest: the person has no sub")
+	}
 	s.meet(person)
 	return s.newToken(s.settings(), person, scopes)
 }

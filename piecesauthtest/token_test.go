@@ -12,6 +12,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/piecesauth/piecesauth"
 	"github.com/piecesauth/piecesauth/piecesauthtest"
 )
 
@@ -254,4 +255,85 @@ func TestNewToken(t *testing.T) {
 
 	server.Revoke()
 	assert.Equal(t, 401, userinfo(t, server, token.AccessToken).StatusCode)
+}
+
+func TestRevoke(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{People: []piecesauthtest.Person{grace, mary}})
+	browserOfGrace, browserOfMary := server.BrowserAs(grace), server.BrowserAs(mary)
+	_, ofGrace := who(t, server, browserOfGrace)
+	_, ofMary := who(t, server, browserOfMary)
+	unused := signIn(t, server, nil) // Grace's, in another browser
+
+	server.Revoke(grace)
+	a := userinfo(t, server, ofGrace["access_token"])
+	assert.Equal(t, 401, a.StatusCode)
+	assert.Contains(t, a.Header.Get("WWW-Authenticate"), `error="invalid_token"`)
+	a = refresh(t, server, ofGrace["refresh_token"])
+	assert.Equal(t, 400, a.StatusCode)
+	assert.Equal(t, "invalid_grant", a.json(t)["error"])
+	assert.Equal(t, "invalid_grant", redeem(t, server, unused, nil).json(t)["error"])
+	assert.Equal(t, 200, userinfo(t, server, ofMary["access_token"]).StatusCode)
+	silent := func(browser *piecesauthtest.Browser) string {
+		callback, err := browser.SignIn(t.Context(), authorizeURL(server, values{"prompt": "none"}))
+		require.NoError(t, err)
+		return callback.Get("error")
+	}
+	assert.Equal(t, "login_required", silent(browserOfGrace), "signed out")
+	assert.Empty(t, silent(browserOfMary))
+	assert.Zero(t, server.Revocations(), "not by reuse")
+
+	_, ofGrace = who(t, server, browserOfGrace)
+	assert.Equal(t, 200, userinfo(t, server, ofGrace["access_token"]).StatusCode, "granted anew")
+	server.Revoke()
+	for _, answer := range []map[string]any{ofGrace, ofMary} {
+		assert.Equal(t, 401, userinfo(t, server, answer["access_token"]).StatusCode)
+		assert.Equal(t, "invalid_grant", refresh(t, server, answer["refresh_token"]).json(t)["error"])
+	}
+}
+
+func TestRevokeAccessTokens(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{People: []piecesauthtest.Person{grace, mary}})
+	_, ofGrace := who(t, server, server.BrowserAs(grace))
+	_, ofMary := who(t, server, server.BrowserAs(mary))
+	server.RevokeAccessTokens(grace)
+	assert.Equal(t, 401, userinfo(t, server, ofGrace["access_token"]).StatusCode)
+	assert.Equal(t, 200, userinfo(t, server, ofMary["access_token"]).StatusCode)
+	again := refresh(t, server, ofGrace["refresh_token"])
+	require.Equal(t, 200, again.StatusCode)
+	assert.Equal(t, 200, userinfo(t, server, again.json(t)["access_token"]).StatusCode)
+	server.RevokeAccessTokens()
+	assert.Equal(t, 401, userinfo(t, server, ofMary["access_token"]).StatusCode)
+}
+
+func TestFamilies(t *testing.T) {
+	now := time.Now()
+	server := newServer(t, piecesauthtest.Options{
+		People: []piecesauthtest.Person{grace, mary}, RefreshLeeway: time.Second, Now: func() time.Time { return now },
+	})
+	assert.Empty(t, server.Families())
+	_, ofGrace := who(t, server, server.BrowserAs(grace))
+	_, ofMary := who(t, server, server.BrowserAs(mary))
+	for range 2 { // the second time within the leeway
+		refresh(t, server, ofGrace["refresh_token"])
+	}
+	refresh(t, server, ofMary["refresh_token"])
+	scopes := piecesauth.Scopes{"openid", "profile", "email", "offline_access"}
+	want := []piecesauthtest.Family{
+		{Sub: grace.Sub, Scopes: scopes, SignedIn: now, Refreshes: 2, Repeats: 1},
+		{Sub: mary.Sub, Scopes: scopes, SignedIn: now, Refreshes: 1},
+	}
+	assert.Equal(t, want, server.Families())
+
+	now = now.Add(2 * time.Second)
+	for range 2 { // reuse, and once more
+		refresh(t, server, ofMary["refresh_token"])
+	}
+	want[1].Refused, want[1].Revoked = 2, true
+	assert.Equal(t, want, server.Families())
+	assert.Equal(t, want[1:], server.Families(mary))
+	server.Revoke(grace)
+	assert.True(t, server.Families(grace)[0].Revoked)
+	assert.Equal(t, 1, server.Revocations())
+	assert.Equal(t, 5, server.Count(piecesauthtest.Refresh))
+	assert.Equal(t, 7, server.Count(piecesauthtest.Refresh, piecesauthtest.Exchange))
 }
