@@ -113,8 +113,8 @@ func newApp(t *testing.T, server *piecesauthtest.Server) (app *httptest.Server, 
 }
 
 func TestBrowserTrustsAndPosts(t *testing.T) {
-	for _, tls := range []bool{false, true} {
-		server := newServer(t, piecesauthtest.Options{TLS: tls})
+	for _, secure := range []bool{false, true} {
+		server := newServer(t, piecesauthtest.Options{TLS: secure})
 		app, seen := newApp(t, server)
 		server.Change(func(o *piecesauthtest.Options) {
 			o.RedirectURLs = []string{app.URL + "/callback"}
