@@ -101,12 +101,15 @@ func newApp(t *testing.T, server *piecesauthtest.Server) (app *httptest.Server, 
 		http.Redirect(w, r, "/home", http.StatusSeeOther)
 	})
 	mux.HandleFunc("GET /home", func(w http.ResponseWriter, r *http.Request) {
+		note(r)
 		_, _ = io.WriteString(w, `<form method="post" action="/signout"><button>Sign out</button></form>`)
 	})
 	mux.HandleFunc("POST /signout", func(w http.ResponseWriter, r *http.Request) {
 		note(r)
-		_, _ = io.WriteString(w, "bye "+r.FormValue("button"))
+		assert.Equal(t, "now", r.PostFormValue("button"))
+		_, _ = io.WriteString(w, "bye")
 	})
+	mux.Handle("GET /start", http.RedirectHandler("/home", http.StatusFound))
 	app = httptest.NewTLSServer(mux)
 	t.Cleanup(app.Close)
 	return app, posts
@@ -130,12 +133,18 @@ func TestBrowserTrustsAndPosts(t *testing.T) {
 		assert.Equal(t, app.URL+"/home", page.URL)
 		page, err = browser.Post(t.Context(), "/signout", url.Values{"button": {"now"}})
 		require.NoError(t, err)
-		assert.Equal(t, "bye now", page.Body)
+		assert.Equal(t, "bye", page.Body)
 		assert.Equal(t, []string{
 			"GET /  none ",
 			"POST /callback null cross-site none",
+			"GET /home  cross-site none",
 			"POST /signout " + app.URL + " same-origin strict,none",
 		}, *seen)
+
+		*seen = nil
+		_, err = browser.Open(t.Context(), app.URL+"/start")
+		require.NoError(t, err)
+		assert.Equal(t, []string{"GET /home  none strict,none"}, *seen, "where a typed address leads")
 
 		// Somebody else's page posts there too.
 		evil := httptest.NewServer(http.NotFoundHandler())

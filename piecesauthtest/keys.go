@@ -36,7 +36,7 @@ type IDToken struct {
 type key struct {
 	id, alg string
 	signer  func() (crypto.Signer, error)
-	since   time.Time // by the server's clock; zero: since the server started
+	since   time.Time // by the server's clock; zero: always there
 }
 
 // firstKey is the key that each server of the process starts with, since
@@ -181,7 +181,7 @@ func (h *handler) GetJwks(w http.ResponseWriter, _ *http.Request) {
 	now := o.now()
 	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
 	for _, k := range h.signingKeys() {
-		if !k.since.IsZero() && now.Sub(k.since) < o.KeyLag {
+		if now.Sub(k.since) < o.KeyLag {
 			continue
 		}
 		signer, err := k.signer()

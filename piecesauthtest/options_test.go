@@ -1,7 +1,6 @@
 package piecesauthtest_test
 
 import (
-	"errors"
 	"net"
 	"net/http"
 	"net/url"
@@ -190,7 +189,7 @@ func TestAddr(t *testing.T) {
 	var inUse *net.OpError
 	require.ErrorContains(t, err, "Addr")
 	require.ErrorContains(t, err, "in use")
-	require.True(t, errors.As(err, &inUse), "%T", err)
+	require.ErrorAs(t, err, &inUse)
 	first.Close()
 	second := newServer(t, piecesauthtest.Options{Addr: addr})
 	assert.Equal(t, first.URL, second.URL)

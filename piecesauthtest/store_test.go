@@ -162,6 +162,7 @@ func (s *store) replacements() int {
 	return s.replaced
 }
 
+//nolint:contextcheck // replaceIgnoresContext is a fault that TestStore has to find
 func (s *store) Replace(ctx context.Context, token *piecesauth.Token) error {
 	if s.replaceIgnoresContext {
 		ctx = context.Background()
