@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -234,4 +235,44 @@ func TestStrictSignIn(t *testing.T) {
 	token, err := auth.Complete(t.Context(), attempt, callback)
 	require.NoError(t, err)
 	assert.True(t, token.Valid())
+}
+
+// All that steers the server may be called while it is asked; for -race.
+func TestSteeringWhileAsked(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{RequestsKept: 5})
+	var wg sync.WaitGroup
+	const rounds = 10
+	for range 4 {
+		wg.Go(func() {
+			for range rounds {
+				token, err := server.NewTokenFor(grace)
+				if !assert.NoError(t, err) {
+					return
+				}
+				form := url.Values{"grant_type": {"refresh_token"}, "client_id": {server.ClientID}, "refresh_token": {token.RefreshToken}}
+				response, err := server.Client().PostForm(server.URL+"/oauth/token", form) //nolint:noctx // ends with the server
+				if assert.NoError(t, err) {
+					assert.Contains(t, []int{200, 400, 503}, response.StatusCode)
+					assert.NoError(t, response.Body.Close())
+				}
+			}
+		})
+	}
+	wg.Go(func() {
+		for i := range rounds {
+			server.Change(func(o *piecesauthtest.Options) { o.ClockOffset = time.Duration(i) * time.Minute })
+			server.FailFunc(piecesauthtest.Refresh, func(*piecesauthtest.Request) piecesauthtest.Fault {
+				return piecesauthtest.Fault{Status: 503 * (i % 2)}
+			})
+			server.RotateKey("ES256")
+			server.WithdrawKeys()
+			server.RevokeAccessTokens()
+			server.Revoke(grace)
+			server.Heal()
+		}
+	})
+	wg.Wait()
+	assert.Equal(t, 4*rounds, server.Count(piecesauthtest.Refresh))
+	assert.Len(t, server.Families(grace), 4*rounds)
+	assert.Len(t, server.Requests(), 5)
 }

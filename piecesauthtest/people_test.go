@@ -45,6 +45,7 @@ func TestPeople(t *testing.T) {
 	assert.Equal(t, "New", profile["name"], "made known")
 	profile, _ = who(t, server, server.BrowserAs(piecesauthtest.Person{Sub: grace.Sub, Name: "Other"}))
 	assert.Equal(t, grace.Name, profile["name"], "known already")
+	server.Change(func(o *piecesauthtest.Options) { assert.Len(t, o.People, 3, "nobody twice") })
 
 	_, err := server.BrowserAs(piecesauthtest.Person{}).SignIn(t.Context(), authorizeURL(server, nil))
 	require.ErrorContains(t, err, "the person has no sub")
