@@ -12,19 +12,11 @@ import (
 	"time"
 
 	"github.com/piecesauth/piecesauth"
-	"github.com/piecesauth/piecesauth/piecesauthtest/internal/routes"
 )
-
-// handler answers the operations. ServerInterface stands for operations that
-// the document may gain; the router lets no request through to it.
-type handler struct {
-	*Server
-	routes.ServerInterface
-}
 
 // session is one browser's, signed in.
 type session struct {
-	user     map[string]any
+	sub      string
 	authTime time.Time
 }
 
@@ -39,73 +31,131 @@ func (h *handler) AuthorizeAuth0(w http.ResponseWriter, r *http.Request, params 
 	}
 	// The generated code splits the value at commas, which a scope may contain.
 	_ = params.Scope.UnmarshalText([]byte(r.URL.Query().Get("scope")))
+	if code, problem := checkAuthorization(params, h.settings()); code != "" {
+		to.fail(w, r, code, problem)
+		return
+	}
+	var who *session
+	switch {
+	case r.Method == http.MethodPost:
+		who = h.login(w, r, to)
+	case r.URL.Path == "/login":
+		h.showLogin(w, r)
+	default:
+		who = h.signedIn(w, r, params, to)
+	}
+	if who != nil { // else there was an answer
+		to.deliver(w, r, url.Values{"code": {h.newCode(who, params)}})
+	}
+}
+
+// checkAuthorization says what is wrong with a request whose answer can be
+// delivered.
+func checkAuthorization(params piecesauth.AuthorizeAuth0Params, o *Options) (code, problem string) {
 	challenge, err := base64.RawURLEncoding.DecodeString(params.CodeChallenge)
 	prompts := strings.Fields(value(params.Prompt))
-	silent := slices.Contains(prompts, "none")
-	problem := ""
+	code = "invalid_request"
 	switch {
 	case params.ResponseType != piecesauth.ResponseTypeCode:
-		to.deliver(w, r, url.Values{"error": {"unsupported_response_type"}, "error_description": {"response_type has to be code"}})
-		return
+		return "unsupported_response_type", "response_type has to be code"
 	case !slices.Contains(responseModes, params.ResponseMode):
-		problem = "response_mode is none of form_post, fragment, query and web_message"
+		return code, "response_mode is none of form_post, fragment, query and web_message"
 	case params.CodeChallengeMethod != piecesauth.CodeChallengeMethodS256:
-		problem = "code_challenge_method has to be S256 (RFC 7636 §4.2)"
+		return code, "code_challenge_method has to be S256 (RFC 7636 §4.2)"
 	case err != nil || len(challenge) != 32:
-		problem = "code_challenge is not the base64url form of a SHA-256 (RFC 7636 §4.2)"
+		return code, "code_challenge is not the base64url form of a SHA-256 (RFC 7636 §4.2)"
 	case len(params.Scope) == 0:
-		problem = "scope is empty"
-	case silent && len(prompts) > 1:
-		problem = "prompt none goes with no other (OpenID Connect Core §3.1.2.1)"
+		return code, "scope is empty"
+	case slices.Contains(prompts, "none") && len(prompts) > 1:
+		return code, "prompt none goes with no other (OpenID Connect Core §3.1.2.1)"
 	case params.MaxAge != nil && *params.MaxAge < 0:
-		problem = "max_age is negative"
+		return code, "max_age is negative"
+	case o.StrictAudience && params.Audience != o.Audience:
+		return "access_denied", "Service not found: " + params.Audience
 	}
-	if problem != "" {
-		to.deliver(w, r, url.Values{"error": {"invalid_request"}, "error_description": {problem}})
-		return
-	}
+	return "", ""
+}
 
+// signedIn returns the session of a browser that needs no page. Else it sends
+// it to the page, or back without a code.
+func (h *handler) signedIn(w http.ResponseWriter, r *http.Request, params piecesauth.AuthorizeAuth0Params, to *receiver) *session {
+	o := h.settings()
 	who := h.session(r)
-	switch {
-	case r.Method == http.MethodPost && r.PostForm.Get("action") == "deny":
-		to.deliver(w, r, url.Values{"error": {"access_denied"}, "error_description": {"The person refused."}})
-		return
-	case r.Method == http.MethodPost && r.PostForm.Get("action") == "signin":
-		who = h.startSession(w)
-	case r.Method == http.MethodPost:
-		errorPage(w, "action is neither signin nor deny")
-		return
-	case r.URL.Path == "/login":
-		render(w, http.StatusOK, loginPage, struct {
-			Action string
-			User   map[string]any
-		}{"/login?" + r.URL.RawQuery, h.options.User})
-		return
-	case who == nil,
-		len(prompts) > 0 && !silent, // login, consent, select_account: a page in any case
-		params.MaxAge != nil && h.options.Now().Sub(who.authTime) >= time.Duration(*params.MaxAge)*time.Second:
-		if silent {
-			to.deliver(w, r, url.Values{"error": {"login_required"}, "error_description": {"Login required"}})
-			return
+	if who != nil {
+		if _, known := o.person(who.sub); !known {
+			who = nil
 		}
+	}
+	prompts := strings.Fields(value(params.Prompt))
+	silent := slices.Contains(prompts, "none")
+	asks := len(prompts) > 0 && !silent // login, consent, select_account: a page in any case
+	tooOld := who != nil && params.MaxAge != nil &&
+		o.now().Sub(who.authTime) >= time.Duration(*params.MaxAge)*time.Second
+	switch {
+	case who != nil && !asks && !tooOld:
+		return who
+	case silent:
+		to.fail(w, r, "login_required", "Login required")
+	default:
 		// Our state and all travels in the query, as at real servers.
 		w.Header().Set("Location", "/login?"+r.URL.RawQuery)
 		w.WriteHeader(http.StatusFound)
-		return
 	}
+	return nil
+}
 
-	c := &code{
-		grant:       &grant{user: who.user, scopes: params.Scope, authTime: who.authTime},
+// showLogin answers with the sign-in page.
+func (h *handler) showLogin(w http.ResponseWriter, r *http.Request) {
+	type choice struct{ Sub, Label string }
+	var choices []choice
+	for _, person := range h.settings().people() {
+		choices = append(choices, choice{person.Sub, person.label()})
+	}
+	render(w, http.StatusOK, loginPage, struct {
+		Action string
+		People []choice
+	}{"/login?" + r.URL.RawQuery, choices})
+}
+
+// login reads the form of the sign-in page, and starts a session unless the
+// person refuses.
+func (h *handler) login(w http.ResponseWriter, r *http.Request, to *receiver) *session {
+	o := h.settings()
+	person, known := o.person(r.PostForm.Get("person"))
+	switch action := r.PostForm.Get("action"); {
+	case action == "deny":
+		to.fail(w, r, "access_denied", "The person refused.")
+		return nil
+	case action != "signin":
+		errorPage(w, "action is neither signin nor deny")
+		return nil
+	case !known:
+		errorPage(w, "person is unknown")
+		return nil
+	}
+	started := &session{sub: person.Sub, authTime: o.now()}
+	id := random()
+	h.mu.Lock()
+	h.sessions[id] = started
+	h.mu.Unlock()
+	h.setCookie(w, id, 0)
+	return started
+}
+
+// newCode makes a code for what the person grants, and begins a family.
+func (h *handler) newCode(who *session, params piecesauth.AuthorizeAuth0Params) string {
+	o := h.settings()
+	text := random()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.codes[text] = &code{
+		family:      h.newFamily(who.sub, params.Scope, who.authTime),
 		nonce:       value(params.Nonce),
 		challenge:   params.CodeChallenge,
 		redirectURI: value(params.RedirectURI),
-		expires:     h.options.Now().Add(h.options.CodeLifetime),
+		expires:     o.now().Add(o.CodeLifetime),
 	}
-	text := random()
-	h.mu.Lock()
-	h.codes[text] = c
-	h.mu.Unlock()
-	to.deliver(w, r, url.Values{"code": {text}})
+	return text
 }
 
 func (h *handler) session(r *http.Request) *session {
@@ -118,20 +168,10 @@ func (h *handler) session(r *http.Request) *session {
 	return h.sessions[cookie.Value]
 }
 
-func (h *handler) startSession(w http.ResponseWriter) *session {
-	started := &session{user: h.options.User, authTime: h.options.Now()}
-	id := random()
-	h.mu.Lock()
-	h.sessions[id] = started
-	h.mu.Unlock()
-	h.setCookie(w, id, 0)
-	return started
-}
-
 func (h *handler) setCookie(w http.ResponseWriter, id string, maxAge int) {
 	http.SetCookie(w, &http.Cookie{
 		Name: sessionCookie, Value: id, Path: "/", MaxAge: maxAge,
-		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: h.options.TLS,
+		HttpOnly: true, SameSite: http.SameSiteLaxMode, Secure: h.Certificate() != nil,
 	})
 }
 
@@ -142,7 +182,7 @@ func (h *handler) Auth0Logout(w http.ResponseWriter, r *http.Request, params pie
 	case params.ClientID != nil && *params.ClientID != h.ClientID:
 		errorPage(w, "client_id is unknown")
 		return
-	case returnTo != "" && !slices.ContainsFunc(h.options.ReturnToURLs, func(allowed string) bool {
+	case returnTo != "" && !slices.ContainsFunc(h.settings().ReturnToURLs, func(allowed string) bool {
 		return allowed == returnTo || allowed == withoutPort(returnTo)
 	}):
 		errorPage(w, "returnTo is not registered")
@@ -162,7 +202,7 @@ func (h *handler) Auth0Logout(w http.ResponseWriter, r *http.Request, params pie
 	render(w, http.StatusOK, logoutPage, nil)
 }
 
-// withoutPort takes the port off a URL on loopback, and gives "" for any
+// withoutPort takes the port off a URL on loopback, and returns "" for any
 // other.
 func withoutPort(raw string) string {
 	u, err := url.Parse(raw)
@@ -195,19 +235,21 @@ var responseModes = []piecesauth.ResponseMode{
 // receiver checks who asks, and where the answer would go. Without both in
 // order nothing may be sent there (RFC 6749 §4.1.2.1).
 func (s *Server) receiver(r *http.Request) (*receiver, error) {
+	o := s.settings()
 	query := r.URL.Query()
 	if id := query.Get("client_id"); id != s.ClientID {
 		return nil, errors.New("client_id is missing or unknown")
 	}
 	uri := query.Get("redirect_uri")
-	if uri == "" && len(s.options.RedirectURLs) > 0 {
-		uri = s.options.RedirectURLs[0]
+	if uri == "" && len(o.RedirectURLs) > 0 {
+		uri = o.RedirectURLs[0]
 	}
 	u, err := url.Parse(uri)
 	switch {
 	case err != nil || u.Scheme == "" || strings.Contains(uri, "#"):
 		return nil, errors.New("redirect_uri is missing, or not an absolute URL without a fragment")
-	case !loopback(u) && !slices.Contains(s.options.RedirectURLs, uri):
+	case slices.Contains(o.RedirectURLs, uri):
+	case o.StrictRedirects || !loopback(u):
 		return nil, errors.New("redirect_uri is not registered")
 	}
 	to := &receiver{s, uri, piecesauth.ResponseMode(query.Get("response_mode")), query["state"]}
@@ -225,6 +267,11 @@ func (h *handler) refuseAuthorization(w http.ResponseWriter, r *http.Request, co
 		errorPage(w, err.Error())
 		return
 	}
+	to.fail(w, r, code, problem)
+}
+
+// fail delivers an error.
+func (to *receiver) fail(w http.ResponseWriter, r *http.Request, code, problem string) {
 	to.deliver(w, r, url.Values{"error": {code}, "error_description": {problem}})
 }
 
@@ -248,7 +295,7 @@ func (to *receiver) deliver(w http.ResponseWriter, r *http.Request, values url.V
 	case piecesauth.ResponseModeFormPost:
 		status = http.StatusOK
 		if failed {
-			status = s.options.FormPostErrorStatus
+			status = s.settings().FormPostErrorStatus
 		}
 		render(w, status, formPostPage, struct {
 			Action template.URL // a registered address, custom schemes included
@@ -275,16 +322,6 @@ func (to *receiver) deliver(w http.ResponseWriter, r *http.Request, values url.V
 		w.Header().Set("Location", to.redirectURI+separator+values.Encode())
 		w.WriteHeader(status)
 	}
-}
-
-// pop takes the first of a queue that the server's lock guards.
-func pop[T any](s *Server, queue *[]T) (first T) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(*queue) > 0 {
-		first, *queue = (*queue)[0], (*queue)[1:]
-	}
-	return first
 }
 
 func value(s *string) string {

@@ -2,6 +2,8 @@ package piecesauthtest
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,17 +21,20 @@ import (
 // cookies, follows redirects, and fills in and posts the forms of the server's
 // pages. One after the other, it can be used for any number of visits.
 //
-// With cookies it is as strict as browsers are between an application and a
-// server on different sites, although here both are on loopback: what arrives
-// at another origin by a posted form brings SameSite=None cookies alone, and
-// those only if Secure.
+// With cookies, Origin and Sec-Fetch-Site it is as strict as browsers are
+// between an application and a server on different sites, although here both
+// are on loopback: what arrives at another origin by a posted form brings
+// SameSite=None cookies alone, and those only if Secure.
 type Browser struct {
 	// Deny has the person refuse on the sign-in page.
 	Deny bool
 
 	server  *Server
+	person  *Person    // nil: whom the sign-in page suggests
 	mu      sync.Mutex // held during a visit
 	cookies []*http.Cookie
+	trusted []*x509.Certificate
+	shown   *step // what led to the page that is shown
 }
 
 // Page is what a browser shows in the end.
@@ -39,17 +44,32 @@ type Page struct {
 	Body   string
 }
 
-// Browser gives a browser with no cookies.
+// Browser returns a browser with no cookies, of the first person who can sign in.
 func (s *Server) Browser() *Browser { return &Browser{server: s} }
 
+// BrowserAs returns a browser with no cookies, whose owner signs in as person.
+// Somebody whose Sub is not among the server's people is added to them.
+func (s *Server) BrowserAs(person Person) *Browser {
+	s.meet(person)
+	return &Browser{server: s, person: &person}
+}
+
+// Trust has the browser trust these certificates besides the server's, such as
+// the one of an application that httptest.NewTLSServer serves.
+func (b *Browser) Trust(certificates ...*x509.Certificate) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.trusted = append(b.trusted, certificates...)
+}
+
 // SignIn opens an authorization URL, or one of an application that leads there,
-// signs in where asked, and gives what the redirect URI would get: a code, or
+// signs in where asked, and returns what the redirect URI would get: a code, or
 // an error, in whichever response mode. It delivers nothing.
 // Its error says what the server has against the request.
 func (b *Browser) SignIn(ctx context.Context, rawURL string) (url.Values, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	_, callback, err := b.visit(ctx, rawURL, false)
+	_, callback, err := b.visit(ctx, nil, http.MethodGet, rawURL, nil, false)
 	if err == nil && callback == nil {
 		err = errors.New("piecesauthtest: the visit ended without a callback")
 	}
@@ -58,83 +78,122 @@ func (b *Browser) SignIn(ctx context.Context, rawURL string) (url.Values, error)
 
 // Open opens any URL, signs in where asked, delivers the callback to the
 // redirect URI by GET or by form POST, follows the application from there, and
-// gives the page that it all ends at, whatever its status. It is what to give
+// returns the page that it all ends at, whatever its status. It is what to pass
 // to code that opens a browser.
 func (b *Browser) Open(ctx context.Context, rawURL string) (*Page, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	page, _, err := b.visit(ctx, rawURL, true)
+	page, _, err := b.visit(ctx, nil, http.MethodGet, rawURL, nil, true)
+	return page, err
+}
+
+// Post sends a form from the page that Open or Post ended at, as a button there
+// does, and goes on as Open. rawURL may be relative to the page.
+func (b *Browser) Post(ctx context.Context, rawURL string, form url.Values) (*Page, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.shown == nil {
+		return nil, errors.New("piecesauthtest: no page is open")
+	}
+	page, _, err := b.visit(ctx, b.shown, http.MethodPost, rawURL, form, true)
 	return page, err
 }
 
 // visit goes from page to page. Without deliver it ends at the callback.
-func (b *Browser) visit(ctx context.Context, rawURL string, deliver bool) (*Page, url.Values, error) {
-	next, err := b.step(nil, http.MethodGet, rawURL, nil)
+func (b *Browser) visit(
+	ctx context.Context, from *step, method, rawURL string, form url.Values, deliver bool,
+) (page *Page, callback url.Values, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("piecesauthtest: %w", err)
+		}
+	}()
+	at, err := b.step(from, method, rawURL, form)
 	const most = 20
 	for range most {
 		if err != nil {
-			return nil, nil, fmt.Errorf("piecesauthtest: %w", err)
+			return nil, nil, err
 		}
-		from := next
-		if !deliver && from.leavesServer {
-			values := from.url.Query()
-			if from.form != nil {
-				values = from.form
-			} else if from.url.Fragment != "" {
-				values, err = url.ParseQuery(from.url.EscapedFragment())
-			}
+		if !deliver && at.leavesServer {
+			values, err := at.callback()
 			return nil, values, err
 		}
-		var response *http.Response
-		var body []byte
-		if response, body, err = b.send(ctx, from); err != nil { //nolint:bodyclose // send has closed it
-			continue
+		response, body, err := b.send(ctx, at) //nolint:bodyclose // send has closed it
+		if err != nil {
+			return nil, nil, err
 		}
-		page := &Page{URL: from.url.String(), Status: response.StatusCode, Body: string(body)}
-		if location := response.Header.Get("Location"); location != "" && response.StatusCode/100 == 3 {
-			method, form := http.MethodGet, url.Values(nil)
-			if response.StatusCode == http.StatusTemporaryRedirect || response.StatusCode == http.StatusPermanentRedirect {
-				method, form = from.method, from.form
-			}
-			if next, err = b.step(from, method, location, form); err == nil && from.crossSite {
-				next.crossSite = true // whoever began the redirects counts
-			}
-			continue
+		page := &Page{URL: at.url.String(), Status: response.StatusCode, Body: string(body)}
+		next, err := b.onward(at, page, response.Header.Get("Location"))
+		if err != nil {
+			return nil, nil, err
 		}
-		if origin(from.url) != b.server.URL {
-			return page, nil, nil
+		if next == nil {
+			b.shown = at
+			return b.end(at, page, deliver)
 		}
-		switch action, form := readForm(page.Body); {
-		case strings.Contains(page.Body, `<form id="login"`):
-			form.Set("action", "signin")
-			if b.Deny {
-				form.Set("action", "deny")
-			}
-			next, err = b.step(from, http.MethodPost, action, form)
-		case strings.Contains(page.Body, `<form id="form_post"`):
-			next, err = b.step(from, http.MethodPost, action, form)
-		case webMessage.MatchString(page.Body):
-			message := map[string]string{}
-			err := json.Unmarshal([]byte(webMessage.FindStringSubmatch(page.Body)[1]), &message)
-			values := url.Values{}
-			for name, value := range message {
-				values.Set(name, value)
-			}
-			return page, values, err
-		case !deliver && page.Status >= 400:
-			problem := strings.TrimSpace(page.Body)
-			if match := problemText.FindStringSubmatch(page.Body); match != nil {
-				problem = html.UnescapeString(match[1])
-			}
-			return nil, nil, fmt.Errorf("piecesauthtest: status %d: %s", page.Status, problem)
-		default:
-			return page, nil, nil
-		}
+		at = next
 	}
-	if err != nil {
-		return nil, nil, fmt.Errorf("piecesauthtest: %w", err)
+	return nil, nil, fmt.Errorf("no end after %d pages", most)
+}
+
+// onward returns where a page leads by itself, or by a form of the server's
+// that the person fills in; nil where it leads nowhere.
+func (b *Browser) onward(at *step, page *Page, location string) (*step, error) {
+	if location != "" && page.Status/100 == 3 {
+		method, form := http.MethodGet, url.Values(nil)
+		if page.Status == http.StatusTemporaryRedirect || page.Status == http.StatusPermanentRedirect {
+			method, form = at.method, at.form
+		}
+		next, err := b.step(at, method, location, form)
+		if err == nil {
+			// Whoever began the redirects counts.
+			next.typed = at.typed
+			next.crossSite = next.crossSite || at.crossSite
+		}
+		return next, err
 	}
-	return nil, nil, fmt.Errorf("piecesauthtest: no end after %d pages", most)
+	if origin(at.url) != b.server.URL {
+		return nil, nil
+	}
+	action, form := readForm(page.Body)
+	switch {
+	case strings.Contains(page.Body, `<form id="login"`):
+		form.Set("action", "signin")
+		if b.Deny {
+			form.Set("action", "deny")
+		}
+		if b.person != nil && b.person.Sub == "" {
+			return nil, errors.New("the person has no sub")
+		} else if b.person != nil {
+			form.Set("person", b.person.Sub)
+		}
+	case !strings.Contains(page.Body, `<form id="form_post"`):
+		return nil, nil
+	}
+	return b.step(at, http.MethodPost, action, form)
+}
+
+// end reads the page that a visit ends at.
+func (b *Browser) end(at *step, page *Page, deliver bool) (*Page, url.Values, error) {
+	match := webMessage.FindStringSubmatch(page.Body)
+	switch {
+	case origin(at.url) != b.server.URL:
+	case match != nil:
+		message := map[string]string{}
+		err := json.Unmarshal([]byte(match[1]), &message)
+		values := url.Values{}
+		for name, value := range message {
+			values.Set(name, value)
+		}
+		return page, values, err
+	case !deliver && page.Status >= http.StatusBadRequest:
+		problem := strings.TrimSpace(page.Body)
+		if match := problemText.FindStringSubmatch(page.Body); match != nil {
+			problem = html.UnescapeString(match[1])
+		}
+		return nil, nil, fmt.Errorf("status %d: %s", page.Status, problem)
+	}
+	return page, nil, nil
 }
 
 // step is one request of a visit.
@@ -142,6 +201,7 @@ type step struct {
 	method       string
 	url          *url.URL
 	form         url.Values // of a POST
+	typed        bool       // an address that the person opened, or where it redirects to
 	crossSite    bool
 	leavesServer bool
 }
@@ -152,7 +212,7 @@ func (b *Browser) step(from *step, method, rawURL string, form url.Values) (*ste
 	if err != nil {
 		return nil, errors.New("an address cannot be parsed")
 	}
-	next := &step{method: method, url: u, form: form}
+	next := &step{method: method, url: u, form: form, typed: from == nil}
 	if from != nil {
 		next.url = from.url.ResolveReference(u)
 		next.crossSite = origin(from.url) != origin(next.url)
@@ -161,32 +221,37 @@ func (b *Browser) step(from *step, method, rawURL string, form url.Values) (*ste
 	return next, nil
 }
 
+// fetchSite is the header Sec-Fetch-Site.
+func (next *step) fetchSite() string {
+	switch {
+	case next.typed:
+		return "none"
+	case next.crossSite:
+		return "cross-site"
+	}
+	return "same-origin"
+}
+
+// callback is what the request brings to a redirect URI.
+func (next *step) callback() (url.Values, error) {
+	switch {
+	case next.form != nil:
+		return next.form, nil
+	case next.url.Fragment != "":
+		return url.ParseQuery(next.url.EscapedFragment())
+	}
+	return next.url.Query(), nil
+}
+
 func origin(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
-// send sends the request, with the cookies a browser would send.
+// send sends the request, with what a browser would send along.
 func (b *Browser) send(ctx context.Context, next *step) (*http.Response, []byte, error) {
-	request, err := http.NewRequestWithContext(ctx, next.method, next.url.String(), strings.NewReader(next.form.Encode()))
+	request, err := b.request(ctx, next)
 	if err != nil {
 		return nil, nil, err
 	}
-	request.Header.Set("Accept", "text/html")
-	if next.method == http.MethodPost {
-		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		request.Header.Set("Origin", "null") // what Chromium says after a redirect from elsewhere
-	} else {
-		request.Body, request.ContentLength = nil, 0
-	}
-	for _, cookie := range b.cookies {
-		crossPost := next.crossSite && next.method != http.MethodGet
-		crossStrict := next.crossSite && cookie.SameSite == http.SameSiteStrictMode
-		lax := cookie.SameSite != http.SameSiteNoneMode || !cookie.Secure
-		if cookie.Domain == b.domain(next.url) && underPath(next.url.Path, cookie.Path) && !crossStrict && !(crossPost && lax) {
-			request.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value, Quoted: cookie.Quoted})
-		}
-	}
-	client := *b.server.Client()
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	response, err := client.Do(request)
+	response, err := b.client().Do(request)
 	if err != nil {
 		// The text of a *url.Error has the URL, with code and state.
 		var inner *url.Error
@@ -205,6 +270,56 @@ func (b *Browser) send(ctx context.Context, next *step) (*http.Response, []byte,
 		b.keep(next.url, cookie)
 	}
 	return response, body, nil
+}
+
+func (b *Browser) request(ctx context.Context, next *step) (*http.Request, error) {
+	var body io.Reader
+	if next.method == http.MethodPost {
+		body = strings.NewReader(next.form.Encode())
+	}
+	request, err := http.NewRequestWithContext(ctx, next.method, next.url.String(), body)
+	if err != nil {
+		return nil, err
+	}
+	request.Header.Set("Accept", "text/html")
+	request.Header.Set("Sec-Fetch-Site", next.fetchSite())
+	request.Header.Set("Sec-Fetch-Mode", "navigate")
+	request.Header.Set("Sec-Fetch-Dest", "document")
+	if next.method == http.MethodPost {
+		request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		request.Header.Set("Origin", "null") // what Chromium says after a redirect from elsewhere
+		if !next.crossSite {
+			request.Header.Set("Origin", origin(next.url))
+		}
+	}
+	for _, cookie := range b.cookies {
+		lax := cookie.SameSite != http.SameSiteNoneMode || !cookie.Secure
+		withheld := next.crossSite && (cookie.SameSite == http.SameSiteStrictMode || lax && next.method != http.MethodGet)
+		if cookie.Domain == b.domain(next.url) && underPath(next.url.Path, cookie.Path) && !withheld {
+			request.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value, Quoted: cookie.Quoted})
+		}
+	}
+	return request, nil
+}
+
+// client follows no redirects, and trusts whom the browser trusts.
+func (b *Browser) client() *http.Client {
+	client := *b.server.Client()
+	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	if len(b.trusted) == 0 {
+		return &client
+	}
+	roots := x509.NewCertPool()
+	for _, certificate := range append(slices.Clone(b.trusted), b.server.Certificate()) {
+		if certificate != nil {
+			roots.AddCert(certificate)
+		}
+	}
+	client.Transport = &http.Transport{
+		TLSClientConfig:   &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		DisableKeepAlives: true, // nobody would close idle connections
+	}
+	return &client
 }
 
 // domain is what tells cookies apart. In browsers ports don't; only the
@@ -228,7 +343,7 @@ func (b *Browser) keep(u *url.URL, cookie *http.Cookie) {
 	b.cookies = slices.DeleteFunc(b.cookies, func(c *http.Cookie) bool {
 		return c.Name == cookie.Name && c.Domain == cookie.Domain && c.Path == cookie.Path
 	})
-	ended := cookie.MaxAge < 0 || cookie.MaxAge == 0 && !cookie.Expires.IsZero() && !cookie.Expires.After(b.server.options.Now())
+	ended := cookie.MaxAge < 0 || cookie.MaxAge == 0 && !cookie.Expires.IsZero() && !cookie.Expires.After(b.server.settings().Now())
 	// A browser drops a SameSite=None cookie that is not Secure.
 	if !ended && (cookie.SameSite != http.SameSiteNoneMode || cookie.Secure) {
 		b.cookies = append(b.cookies, cookie)

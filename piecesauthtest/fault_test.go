@@ -2,7 +2,6 @@ package piecesauthtest_test
 
 import (
 	"context"
-	"encoding/base64"
 	"io"
 	"net/http"
 	"net/url"
@@ -69,6 +68,10 @@ func TestFail(t *testing.T) {
 		}
 		assert.Equal(t, 200, refresh(t, server, token.RefreshToken).StatusCode)
 	})
+}
+
+func TestFailLate(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
 	t.Run("hang until the client gives up", func(t *testing.T) {
 		server.Fail(piecesauthtest.UserInfo, piecesauthtest.Fault{Hang: true})
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
@@ -148,76 +151,90 @@ func TestBendCallback(t *testing.T) {
 	}
 }
 
-func TestBendIDToken(t *testing.T) {
-	server := newServer(t, piecesauthtest.Options{})
-	bent := func(bend func(*piecesauthtest.IDToken)) string {
-		server.BendIDToken(bend)
-		token, err := server.NewToken()
-		require.NoError(t, err)
-		return token.IDToken
+func TestFailTimes(t *testing.T) {
+	for _, op := range []piecesauthtest.Op{piecesauthtest.JWKS, piecesauthtest.Discovery} {
+		t.Run(string(op), func(t *testing.T) {
+			server := newServer(t, piecesauthtest.Options{})
+			path := map[piecesauthtest.Op]string{
+				piecesauthtest.JWKS: "/.well-known/jwks.json", piecesauthtest.Discovery: "/.well-known/openid-configuration",
+			}[op]
+			statuses := func(n int) (list []int) {
+				for range n {
+					list = append(list, get(t, server, server.URL+path).StatusCode)
+				}
+				return list
+			}
+			faults := []piecesauthtest.Fault{{Status: 500, Times: 3}, {}, {Status: 503, Times: 1}, {Status: 504}}
+			server.Fail(op, faults...)
+			assert.Equal(t, []int{500, 500, 500, 200, 503, 504, 200}, statuses(7))
+			server.Fail(op, faults...)
+			assert.Equal(t, []int{500, 500, 500}, statuses(3), "the caller's faults are as they were")
+
+			server.Heal()
+			server.Fail(op, piecesauthtest.Fault{Status: 500, Times: piecesauthtest.Always})
+			assert.Equal(t, []int{500, 500, 500, 500}, statuses(4))
+			server.Heal(piecesauthtest.Logout)
+			assert.Equal(t, []int{500}, statuses(1), "another operation was healed")
+			server.Heal(op)
+			assert.Equal(t, []int{200}, statuses(1))
+			assert.Equal(t, 16, server.Count(op))
+		})
 	}
-	header := func(idToken string) string {
-		first, _, _ := strings.Cut(idToken, ".")
-		decoded, err := base64.RawURLEncoding.DecodeString(first)
-		require.NoError(t, err)
-		return string(decoded)
-	}
-
-	claims, err := verify(t, server, bent(func(t *piecesauthtest.IDToken) {
-		t.Claims["iss"] = "https://other/"
-		t.Claims["aud"] = []string{"piecesauthtest", "other"}
-		delete(t.Claims, "sub")
-	}))
-	require.NoError(t, err, "bent, and signed all the same")
-	assert.Equal(t, "https://other/", claims["iss"])
-	assert.Equal(t, []any{"piecesauthtest", "other"}, claims["aud"])
-	assert.NotContains(t, claims, "sub")
-
-	none := bent(func(t *piecesauthtest.IDToken) { t.Header["alg"] = "none" })
-	assert.True(t, strings.HasSuffix(none, "."))
-	assert.Contains(t, header(none), `"alg":"none"`)
-
-	_, err = verify(t, server, bent(func(t *piecesauthtest.IDToken) { t.BadSignature = true }))
-	require.Error(t, err)
-
-	es256 := bent(func(t *piecesauthtest.IDToken) { t.Header["alg"] = "ES256" })
-	assert.Contains(t, header(es256), `"alg":"ES256"`)
-	_, err = verify(t, server, es256)
-	require.Error(t, err)
-
-	hs256 := bent(func(t *piecesauthtest.IDToken) { t.Header["alg"] = "HS256" })
-	assert.Contains(t, header(hs256), `"alg":"HS256"`)
-
-	assert.NotContains(t, header(bent(func(t *piecesauthtest.IDToken) { delete(t.Header, "kid") })), "kid")
-
-	server.BendIDToken(func(t *piecesauthtest.IDToken) { t.Claims["iat"] = func() {} })
-	_, err = server.NewToken()
-	require.Error(t, err, "what has no JSON")
-	server.BendIDToken(func(t *piecesauthtest.IDToken) { t.Header["alg"] = "XY1" })
-	_, err = server.NewToken()
-	require.ErrorContains(t, err, "XY1")
-
-	_, err = verify(t, server, bent(func(*piecesauthtest.IDToken) {}))
-	require.NoError(t, err, "straight again")
 }
 
-func TestRotateKey(t *testing.T) {
+func TestFailAfterActing(t *testing.T) {
 	server := newServer(t, piecesauthtest.Options{})
-	before := tokens(t, server, nil)["id_token"]
-	for i, alg := range []string{"RS256", "ES256"} {
-		server.RotateKey(alg)
-		keys := keySet(t, server).Keys
-		require.Len(t, keys, i+2)
-		assert.Equal(t, alg, keys[0].Algorithm)
-		assert.NotEqual(t, keys[0].KeyID, keys[1].KeyID)
-		after := tokens(t, server, nil)["id_token"]
-		_, err := verify(t, server, after)
-		require.NoError(t, err)
-		server.BendJSON(piecesauthtest.JWKS, func(m map[string]any) { m["keys"] = m["keys"].([]any)[1:] })
-		_, err = verify(t, server, after)
-		require.Error(t, err, "made by the new key")
-		_, err = verify(t, server, before)
-		require.NoError(t, err, "old keys stay")
-	}
-	assert.Len(t, keySet(t, newServer(t, piecesauthtest.Options{})).Keys, 1, "other servers are not concerned")
+	limited := piecesauthtest.Fault{Status: 429, RetryAfter: 1500 * time.Millisecond, AfterActing: true, Body: `{"error":"too_many_requests"}`}
+	server.Fail(piecesauthtest.Refresh, limited)
+	token, err := server.NewToken()
+	require.NoError(t, err)
+	a := refresh(t, server, token.RefreshToken)
+	assert.Equal(t, 429, a.StatusCode)
+	assert.Equal(t, "2", a.Header.Get("Retry-After"), "whole seconds, and no fewer")
+	assert.JSONEq(t, limited.Body, a.body)
+	assert.Empty(t, a.Header.Get("Pragma"), "of the answer that was dropped")
+	assert.Equal(t, 1, server.Families()[0].Refreshes, "it had acted")
+	assert.Equal(t, "invalid_grant", refresh(t, server, token.RefreshToken).json(t)["error"])
+
+	server.Fail(piecesauthtest.Exchange, limited)
+	code := signIn(t, server, nil)
+	assert.Equal(t, 429, redeem(t, server, code, nil).StatusCode)
+	assert.Equal(t, "invalid_grant", redeem(t, server, code, nil).json(t)["error"])
+
+	limited.AfterActing = false
+	server.Fail(piecesauthtest.Exchange, limited)
+	code = signIn(t, server, nil)
+	assert.Equal(t, 429, redeem(t, server, code, nil).StatusCode)
+	assert.Equal(t, 200, redeem(t, server, code, nil).StatusCode, "it had not acted")
+}
+
+func TestFailFunc(t *testing.T) {
+	server := newServer(t, piecesauthtest.Options{})
+	there := server.URL + "/.well-known/jwks.json"
+	server.FailFunc(piecesauthtest.JWKS, func(r *piecesauthtest.Request) piecesauthtest.Fault {
+		if r.Header.Get("Accept") == "application/jwk-set+json" {
+			return piecesauthtest.Fault{}
+		}
+		return piecesauthtest.Fault{Status: 406}
+	})
+	server.Fail(piecesauthtest.JWKS, piecesauthtest.Fault{Status: 500})
+	assert.Equal(t, 500, get(t, server, there).StatusCode, "what is queued comes first")
+	assert.Equal(t, 406, get(t, server, there).StatusCode)
+	assert.Equal(t, 200, get(t, server, there, "Accept", "application/jwk-set+json").StatusCode)
+	assert.Equal(t, 400, get(t, server, there, "Authorization", "Bearer x").StatusCode, "malformed")
+	server.FailFunc(piecesauthtest.JWKS, nil)
+	assert.Equal(t, 200, get(t, server, there).StatusCode)
+
+	// It may turn the server around before the answer.
+	server.FailFunc(piecesauthtest.Refresh, func(*piecesauthtest.Request) piecesauthtest.Fault {
+		server.RotateKey("ES256")
+		return piecesauthtest.Fault{}
+	})
+	token, err := server.NewToken()
+	require.NoError(t, err)
+	require.Equal(t, 200, refresh(t, server, token.RefreshToken).StatusCode)
+	assert.Len(t, keySet(t, server).Keys, 2)
+	server.Heal(piecesauthtest.Refresh)
+	refresh(t, server, token.RefreshToken)
+	assert.Len(t, keySet(t, server).Keys, 2)
 }

@@ -24,9 +24,13 @@ func page(title, body string) *template.Template {
 var (
 	loginPage = page("Sign in", `<body>
 <h1>Sign in</h1>
-<p>This is a server for tests. Sign in as {{with .User.name}}{{.}}{{else}}{{.User.sub}}{{end}}?</p>
+<p>This is a server for tests.{{if eq (len .People) 1}} Sign in as {{(index .People 0).Label}}?{{end}}</p>
 <form id="login" method="post" action="{{.Action}}">
-<button id="signin" name="action" value="signin" autofocus>Sign in</button>
+{{if gt (len .People) 1}}<fieldset>
+<legend>Who are you?</legend>
+{{range $i, $_ := .People}}<p><label><input type="radio" name="person" value="{{.Sub}}"{{if eq $i 0}} checked{{end}}> {{.Label}}</label></p>
+{{end}}</fieldset>
+{{end}}<button id="signin" name="action" value="signin" autofocus>Sign in</button>
 <button id="deny" name="action" value="deny">Cancel</button>
 </form>
 </body>`)

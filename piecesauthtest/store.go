@@ -16,7 +16,7 @@ import (
 )
 
 // TestStore is the suite that any [piecesauth.TokenStore] has to pass. factory
-// gives an empty store, another one at each call; it may use t for what the
+// returns an empty store, another one at each call; it may use t for what the
 // store needs, such as t.TempDir and t.Cleanup.
 //
 // Besides what the interface says, a store passes if
@@ -31,6 +31,15 @@ import (
 //     waiting;
 //   - no caller's change to a token it got, or gave, reaches the store.
 //
+// A store may also have the method
+//
+//	Replace(ctx context.Context, token *piecesauth.Token) error
+//
+// which stores a token, or with nil deletes what is there, without reading it
+// first. It is tested where it exists. It either waits for its turn, as Update
+// does, or goes ahead of an Update that is under way; the Update then may not
+// store what its fn made of the token from before.
+//
 // See [TestSharedStore] for stores that several processes share.
 func TestStore(t *testing.T, factory func(t *testing.T) piecesauth.TokenStore) {
 	t.Helper()
@@ -42,12 +51,25 @@ func TestStore(t *testing.T, factory func(t *testing.T) piecesauth.TokenStore) {
 
 // TestSharedStore is [TestStore] for stores whose token lives outside the
 // process: a file, a database. factory prepares an empty place for a token, and
-// gives a function that opens it; what one opening does, the others see.
+// returns a function that opens it; what one opening does, the others see.
 func TestSharedStore(t *testing.T, factory func(t *testing.T) (open func() piecesauth.TokenStore)) {
 	t.Helper()
 	for _, c := range storeCases {
 		t.Run(c.name, func(t *testing.T) { c.run(t, factory(t)) })
 	}
+	t.Run("Replace", func(t *testing.T) {
+		if _, ok := factory(t)().(replacer); !ok {
+			t.Skip("the store has no Replace, which is optional")
+		}
+		for _, c := range replaceCases {
+			t.Run(c.name, func(t *testing.T) { c.run(t, factory(t)) })
+		}
+	})
+}
+
+// replacer is what a store may be besides.
+type replacer interface {
+	Replace(ctx context.Context, token *piecesauth.Token) error
 }
 
 type opener func() piecesauth.TokenStore
@@ -58,10 +80,12 @@ var patience = 30 * time.Second
 
 var errFn = errors.New("the error of fn")
 
-var storeCases = []struct {
+type storeCase struct {
 	name string
 	run  func(t testing.TB, open opener)
-}{
+}
+
+var storeCases = []storeCase{
 	{"empty", func(t testing.TB, open opener) {
 		expectStored(t, open(), nil)
 		var got *piecesauth.Token
@@ -272,7 +296,138 @@ var storeCases = []struct {
 	}},
 }
 
-// sampleTokens gives tokens that differ in what a store may get wrong. The
+// Stores that have Replace pass these as well.
+var replaceCases = []storeCase{
+	{"replaces", func(t testing.TB, open opener) {
+		for _, before := range []*piecesauth.Token{nil, sampleTokens()[1]} {
+			put(t, open(), before)
+			for _, token := range sampleTokens() {
+				replace(t, open(), token)
+				expectStored(t, open(), token)
+			}
+		}
+		update(t, open(), func(_ context.Context, old *piecesauth.Token) (*piecesauth.Token, error) {
+			expectEqual(t, "what fn gets", old, sampleTokens()[len(sampleTokens())-1])
+			return old, nil
+		})
+	}},
+	{"deletes", func(t testing.TB, open opener) {
+		replace(t, open(), nil)
+		expectStored(t, open(), nil)
+		put(t, open(), sampleTokens()[0])
+		replace(t, open(), nil)
+		expectStored(t, open(), nil)
+		update(t, open(), func(_ context.Context, old *piecesauth.Token) (*piecesauth.Token, error) {
+			if old != nil {
+				t.Errorf("fn gets a token after Replace with nil, want nil")
+			}
+			return nil, nil
+		})
+	}},
+	{"during an update", func(t testing.TB, open opener) {
+		for _, token := range []*piecesauth.Token{{AccessToken: "replaced"}, nil} {
+			put(t, open(), &piecesauth.Token{AccessToken: "before"})
+			replaceDuringUpdate(t, open, token)
+		}
+	}},
+	{"waiting ends with the context of Replace", func(t testing.TB, open opener) {
+		put(t, open(), sampleTokens()[0])
+		later, replaced := &piecesauth.Token{AccessToken: "later"}, &piecesauth.Token{AccessToken: "replaced"}
+		var err error
+		whileUpdating(t, open(), later, func() {
+			store := open()
+			wait(t, "Replace with a deadline", func() {
+				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+				defer cancel()
+				err = store.(replacer).Replace(ctx, replaced)
+			})
+		})
+		switch {
+		case err == nil: // it did not wait; "during an update" is about that
+		case !errors.Is(err, context.DeadlineExceeded):
+			t.Errorf("Replace that waits past its deadline: %v, want context.DeadlineExceeded", err)
+		default:
+			expectStored(t, open(), later)
+		}
+	}},
+	{"after a panic in fn", func(t testing.TB, open opener) {
+		put(t, open(), sampleTokens()[1])
+		func() {
+			defer func() { _ = recover() }()
+			_ = open().Update(context.Background(), func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) {
+				panic(errFn)
+			})
+		}()
+		token := sampleTokens()[0]
+		wait(t, "Replace after a panic in fn", func() { replace(t, open(), token) })
+		expectStored(t, open(), token)
+		wait(t, "Update after Replace", func() { put(t, open(), nil) })
+		expectStored(t, open(), nil)
+	}},
+	{"Replace copies", func(t testing.TB, open opener) {
+		store, given := open(), sampleTokens()[0]
+		replace(t, store, given)
+		given.AccessToken, given.Scopes[0] = "spoilt", "spoilt"
+		expectStored(t, store, sampleTokens()[0])
+	}},
+}
+
+// replaceDuringUpdate replaces what an Update under way got to see, by token.
+// The Replace may wait for the Update, or go ahead of it: then the Update fails,
+// or runs fn again. In the end there is token, or what fn made of token.
+func replaceDuringUpdate(t testing.TB, open opener, token *piecesauth.Token) {
+	t.Helper()
+	made := func(old *piecesauth.Token) *piecesauth.Token {
+		if old == nil {
+			return &piecesauth.Token{AccessToken: "made of nothing"}
+		}
+		return &piecesauth.Token{AccessToken: "made of " + old.AccessToken}
+	}
+	started, end := make(chan struct{}), make(chan struct{})
+	start := sync.OnceFunc(func() { close(started) })
+	finish := sync.OnceFunc(func() { close(end) })
+	defer finish()
+	var wg sync.WaitGroup
+	updating, replacing := open(), open()
+	wg.Go(func() {
+		defer start() // if fn never runs
+		_ = updating.Update(context.Background(), func(_ context.Context, old *piecesauth.Token) (*piecesauth.Token, error) {
+			start()
+			<-end
+			return made(old), nil
+		})
+	})
+	wait(t, "Update", func() { <-started })
+	replaced := make(chan struct{})
+	wg.Go(func() {
+		defer close(replaced)
+		replace(t, replacing, token)
+	})
+	// Whether it waits can't be asked. A Replace that is slower than this, and
+	// doesn't wait, is not seen to go ahead; what follows holds all the same.
+	timer := time.NewTimer(50 * time.Millisecond)
+	defer timer.Stop()
+	select {
+	case <-replaced:
+	case <-timer.C:
+	}
+	finish()
+	wait(t, "Update and Replace", wg.Wait)
+	stored, err := open().Load(context.Background())
+	if err == nil && stored.AccessToken == made(token).AccessToken {
+		return
+	}
+	expectStored(t, open(), token)
+}
+
+func replace(t testing.TB, store piecesauth.TokenStore, token *piecesauth.Token) {
+	t.Helper()
+	if err := store.(replacer).Replace(context.Background(), token); err != nil {
+		t.Errorf("Replace: %v", err)
+	}
+}
+
+// sampleTokens returns tokens that differ in what a store may get wrong. The
 // first has a value in every field.
 func sampleTokens() []*piecesauth.Token {
 	return []*piecesauth.Token{
@@ -301,16 +456,17 @@ func put(t testing.TB, store piecesauth.TokenStore, token *piecesauth.Token) {
 	update(t, store, func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) { return token, nil })
 }
 
-// whileUpdating runs f while an Update is under way whose fn gives result.
+// whileUpdating runs f while an Update is under way whose fn returns result.
 func whileUpdating(t testing.TB, store piecesauth.TokenStore, result *piecesauth.Token, f func()) {
 	t.Helper()
 	started, end, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	start := sync.OnceFunc(func() { close(started) }) // a store may run fn again
 	finish := sync.OnceFunc(func() { close(end) })
 	defer finish()
 	go func() {
 		defer close(ended)
 		update(t, store, func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) {
-			close(started)
+			start()
 			<-end
 			return result, nil
 		})
@@ -344,7 +500,7 @@ func wait(t testing.TB, what string, f func()) {
 	}
 }
 
-// expectStored checks what Load gives; nil stands for ErrNoToken.
+// expectStored checks what Load returns; nil stands for ErrNoToken.
 func expectStored(t testing.TB, store piecesauth.TokenStore, want *piecesauth.Token) {
 	t.Helper()
 	got, err := store.Load(context.Background())
@@ -352,7 +508,7 @@ func expectStored(t testing.TB, store piecesauth.TokenStore, want *piecesauth.To
 	case want == nil && !errors.Is(err, piecesauth.ErrNoToken):
 		t.Errorf("Load of an empty store: %v, want piecesauth.ErrNoToken", err)
 	case want == nil && got != nil:
-		t.Errorf("Load of an empty store gives a token")
+		t.Errorf("Load of an empty store returns a token")
 	case want != nil && err != nil:
 		t.Errorf("Load: %v", err)
 	case want != nil:

@@ -20,6 +20,8 @@ type place struct {
 	lock chan struct{} // held by an Update
 	mu   sync.Mutex
 	json []byte
+
+	replaced int // how often
 }
 
 // store is a right store, for one process. Its fields make it a wrong one.
@@ -28,7 +30,8 @@ type store struct {
 
 	noLock, noContext, storesOnError, keepsOnNil, losesScopes, losesNanoseconds,
 	runsFnLate, loadWaits, keepsLockOnPanic, keepsLockOnError, wrongEmptyError, otherContext,
-	swallowsError, forgetsWhenCanceled, swallowsPanic, skipsFnWhenEmpty bool
+	swallowsError, forgetsWhenCanceled, swallowsPanic, skipsFnWhenEmpty,
+	replaceKeepsOnNil, replaceGoesAhead, replaceIsUndone, replaceIgnoresContext, replaceDoesNothing bool
 
 	alias  bool              // Load gives what callers hold
 	shared *piecesauth.Token // for alias
@@ -80,23 +83,32 @@ func (s *store) write(token *piecesauth.Token) error {
 	return err
 }
 
+func (s *store) acquire(ctx context.Context) error {
+	switch {
+	case s.noContext:
+		s.lock <- struct{}{}
+		return nil
+	case s.noLock:
+		return nil
+	}
+	if err := ctx.Err(); err != nil && !s.runsFnLate {
+		return err
+	}
+	select {
+	case s.lock <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
 //nolint:contextcheck // otherContext is a fault that TestStore has to find
 func (s *store) Update(ctx context.Context, fn func(context.Context, *piecesauth.Token) (*piecesauth.Token, error)) error {
-	if s.noContext {
-		s.lock <- struct{}{}
-	} else if !s.noLock {
-		if err := ctx.Err(); err != nil && !s.runsFnLate {
-			return err
-		}
-		select {
-		case s.lock <- struct{}{}:
-		case <-ctx.Done():
-			if !s.runsFnLate {
-				return ctx.Err()
-			}
+	if err := s.acquire(ctx); err != nil {
+		if s.runsFnLate {
 			_, _ = fn(ctx, nil)
-			return ctx.Err()
 		}
+		return err
 	}
 	returned, failed := false, false
 	defer func() {
@@ -122,7 +134,13 @@ func (s *store) Update(ctx context.Context, fn func(context.Context, *piecesauth
 	if s.noLock {
 		runtime.Gosched()
 	}
+	replaced := s.replacements()
 	token, err := fn(ctx, old)
+	for !s.replaceIsUndone && s.replacements() > replaced {
+		replaced = s.replacements()
+		old, _ = s.read()
+		token, err = fn(ctx, old)
+	}
 	returned, failed = true, err != nil
 	if s.forgetsWhenCanceled && ctx.Err() != nil {
 		return nil
@@ -138,10 +156,53 @@ func (s *store) Update(ctx context.Context, fn func(context.Context, *piecesauth
 	return err
 }
 
+func (s *store) replacements() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.replaced
+}
+
+//nolint:contextcheck // replaceIgnoresContext is a fault that TestStore has to find
+func (s *store) Replace(ctx context.Context, token *piecesauth.Token) error {
+	if s.replaceIgnoresContext {
+		ctx = context.Background()
+	}
+	if s.replaceDoesNothing || s.replaceKeepsOnNil && token == nil {
+		return nil
+	}
+	if !s.replaceGoesAhead {
+		select {
+		case s.lock <- struct{}{}:
+			defer func() { <-s.lock }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	if err := s.write(token); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.replaced++
+	return nil
+}
+
 func newStore() *store { return &store{place: &place{lock: make(chan struct{}, 1)}} }
 
 func TestTestStorePassesARightStore(t *testing.T) {
 	TestStore(t, func(*testing.T) piecesauth.TokenStore { return newStore() })
+}
+
+func TestTestStorePassesAStoreWhoseReplaceGoesAhead(t *testing.T) {
+	TestStore(t, func(*testing.T) piecesauth.TokenStore {
+		s := newStore()
+		s.replaceGoesAhead = true
+		return s
+	})
+}
+
+func TestTestStorePassesAStoreWithoutReplace(t *testing.T) {
+	TestStore(t, func(*testing.T) piecesauth.TokenStore { return struct{ piecesauth.TokenStore }{newStore()} })
 }
 
 func TestTestStorePassesMemoryStore(t *testing.T) {
@@ -199,12 +260,21 @@ func TestTestStoreFailsWrongStores(t *testing.T) {
 		"locked after a panic":   {func(s *store) { s.keepsLockOnPanic = true }, []string{"panic in fn"}},
 		"locked after an error":  {func(s *store) { s.keepsLockOnError = true }, []string{"error of fn lets others in"}},
 		"keeps what callers own": {func(s *store) { s.alias = true }, []string{"tokens are copies"}},
+
+		"Replace does nothing":       {func(s *store) { s.replaceDoesNothing = true }, []string{"replaces", "deletes", "during an update"}},
+		"Replace does not delete":    {func(s *store) { s.replaceKeepsOnNil = true }, []string{"deletes"}},
+		"Replace is undone":          {func(s *store) { s.replaceGoesAhead, s.replaceIsUndone = true, true }, []string{"during an update"}},
+		"Replace waits too long":     {func(s *store) { s.replaceIgnoresContext = true }, []string{"waiting ends with the context of Replace"}},
+		"Replace blocked by a panic": {func(s *store) { s.keepsLockOnPanic = true }, []string{"after a panic in fn"}},
+		"Replace keeps the caller's": {func(s *store) { s.alias = true }, []string{"Replace copies"}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			for _, c := range storeCases {
+			seen := 0
+			for _, c := range slices.Concat(storeCases, replaceCases) {
 				if !slices.Contains(test.want, c.name) {
 					continue
 				}
+				seen++
 				s := newStore()
 				test.spoil(s)
 				v := verdict{t, make(chan struct{}, 1)}
@@ -219,6 +289,7 @@ func TestTestStoreFailsWrongStores(t *testing.T) {
 				}
 				assert.Len(t, v.failed, 1, "the case %q passes it", c.name)
 			}
+			assert.Len(t, test.want, seen, "cases by that name")
 		})
 	}
 }

@@ -8,37 +8,75 @@ import (
 	"errors"
 	"maps"
 	"net/http"
+	"net/url"
 	"regexp"
-	"strings"
+	"slices"
 	"time"
 
 	"github.com/piecesauth/piecesauth"
 )
 
-// grant is what a person gave to the application, with all the tokens that
-// come of it: what reuse revokes.
-type grant struct {
-	user     map[string]any
-	scopes   piecesauth.Scopes
-	authTime time.Time
-	revoked  bool
+// family is all that comes of one sign-in: what reuse revokes.
+type family struct {
+	Family
+	issued int // access tokens so far
+	ended  int // of these, how many a refresh or a revocation has ended
+}
+
+// Family says what became of one sign-in, and of the tokens that it led to.
+type Family struct {
+	Sub       string // who signed in
+	Scopes    piecesauth.Scopes
+	SignedIn  time.Time // by the server's clock
+	Refreshes int       // that were answered with tokens
+	Repeats   int       // of these, those by a refresh token used before, within the leeway
+	Refused   int       // refreshes that were refused
+	Revoked   bool      // by reuse of a code or refresh token, or by [Server.Revoke]
+}
+
+// Families lists what became of the sign-ins so far in their order: those of
+// the given people, or all.
+func (s *Server) Families(only ...Person) []Family {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	list := []Family{}
+	for _, f := range s.families {
+		if concerns(only, f.Sub) {
+			list = append(list, f.Family)
+		}
+	}
+	return list
+}
+
+// concerns says whether somebody is among people, who are all if there are none.
+func concerns(people []Person, sub string) bool {
+	return len(people) == 0 || slices.ContainsFunc(people, func(p Person) bool { return p.Sub == sub })
+}
+
+// newFamily is called with the server's lock held.
+func (s *Server) newFamily(sub string, scopes piecesauth.Scopes, signedIn time.Time) *family {
+	f := &family{Family: Family{Sub: sub, Scopes: slices.Clone(scopes), SignedIn: signedIn}}
+	s.families = append(s.families, f)
+	return f
 }
 
 type code struct {
-	*grant
+	*family
 	nonce, challenge, redirectURI string
 	expires                       time.Time
 	used                          bool
 }
 
 type accessToken struct {
-	*grant
+	*family
+	number  int // in its family, from 1
 	expires time.Time
 }
 
 type refreshToken struct {
-	*grant
-	used time.Time // first; zero: not yet
+	*family
+	expires time.Time // zero: never
+	used    time.Time // first; zero: not yet
 }
 
 // tokens is an answer of the token endpoint (RFC 6749 §5.1).
@@ -59,6 +97,10 @@ type refusal struct {
 
 func (r *refusal) Error() string { return r.code + ": " + r.description }
 
+func malformed(description string) *refusal {
+	return &refusal{http.StatusBadRequest, "invalid_request", description}
+}
+
 func invalid(description string) *refusal {
 	return &refusal{http.StatusBadRequest, "invalid_grant", description}
 }
@@ -68,7 +110,11 @@ var verifierSyntax = regexp.MustCompile(`^[A-Za-z0-9._~-]{43,128}$`)
 
 // ExchangeForAuth0Token redeems a code or a refresh token.
 func (h *handler) ExchangeForAuth0Token(w http.ResponseWriter, r *http.Request) {
+	var object map[string]any
 	answer, err := h.redeem(r)
+	if err == nil {
+		object, err = answer.object(h.settings().TokenAnswer)
+	}
 	var refused *refusal
 	switch {
 	case errors.As(err, &refused):
@@ -77,35 +123,14 @@ func (h *handler) ExchangeForAuth0Token(w http.ResponseWriter, r *http.Request) 
 		oauthError(w, http.StatusInternalServerError, "server_error", err.Error())
 	default:
 		w.Header().Set("Pragma", "no-cache")
-		writeJSON(w, http.StatusOK, answer)
+		writeJSON(w, http.StatusOK, object)
 	}
 }
 
 func (h *handler) redeem(r *http.Request) (*tokens, error) {
 	form := r.PostForm
-	malformed := func(description string) error {
-		return &refusal{http.StatusBadRequest, "invalid_request", description}
-	}
-	var needs, mustLack []string
-	switch grantType := form.Get("grant_type"); piecesauth.GrantType(grantType) {
-	case piecesauth.GrantTypeAuthorizationCode:
-		needs, mustLack = []string{"client_id", "code", "code_verifier"}, []string{"refresh_token"}
-	case piecesauth.GrantTypeRefreshToken:
-		needs, mustLack = []string{"client_id", "refresh_token"}, []string{"code", "code_verifier", "redirect_uri"}
-	case "":
-		return nil, malformed("parameter grant_type is missing")
-	default:
-		return nil, &refusal{http.StatusBadRequest, "unsupported_grant_type", "grant_type is neither authorization_code nor refresh_token"}
-	}
-	for _, name := range needs {
-		if !form.Has(name) {
-			return nil, malformed("parameter " + name + " is missing")
-		}
-	}
-	for _, name := range mustLack {
-		if form.Has(name) {
-			return nil, malformed("parameter " + name + " belongs to another grant")
-		}
+	if err := checkGrant(form); err != nil {
+		return nil, err
 	}
 	if form.Get("client_id") != h.ClientID {
 		return nil, &refusal{http.StatusUnauthorized, "invalid_client", "client_id is unknown"}
@@ -119,7 +144,35 @@ func (h *handler) redeem(r *http.Request) (*tokens, error) {
 	return h.redeemCode(form.Get("code"), form.Get("redirect_uri"), form.Get("code_verifier"))
 }
 
+// checkGrant checks that a request has the parameters of its grant type.
+func checkGrant(form url.Values) error {
+	var needs, mustLack []string
+	switch grantType := form.Get("grant_type"); piecesauth.GrantType(grantType) {
+	case piecesauth.GrantTypeAuthorizationCode:
+		needs, mustLack = []string{"client_id", "code", "code_verifier"}, []string{"refresh_token"}
+	case piecesauth.GrantTypeRefreshToken:
+		needs, mustLack = []string{"client_id", "refresh_token"}, []string{"code", "code_verifier", "redirect_uri"}
+	case "":
+		return malformed("parameter grant_type is missing")
+	default:
+		return &refusal{http.StatusBadRequest, "unsupported_grant_type", "grant_type is neither authorization_code nor refresh_token"}
+	}
+	for _, name := range needs {
+		if !form.Has(name) {
+			return malformed("parameter " + name + " is missing")
+		}
+	}
+	for _, name := range mustLack {
+		if form.Has(name) {
+			return malformed("parameter " + name + " belongs to another grant")
+		}
+	}
+	return nil
+}
+
 func (s *Server) redeemCode(text, redirectURI, verifier string) (*tokens, error) {
+	o := s.settings()
+	now := o.now()
 	s.mu.Lock()
 	c := s.codes[text]
 	var err *refusal
@@ -128,9 +181,11 @@ func (s *Server) redeemCode(text, redirectURI, verifier string) (*tokens, error)
 	case c == nil:
 		err = invalid("code is unknown")
 	case c.used:
-		c.revoked = true
+		c.Revoked = true
 		err = invalid("code was used before; what it gave is revoked (RFC 6749 §4.1.2)")
-	case !s.options.Now().Before(c.expires):
+	case c.Revoked:
+		err = invalid("code is revoked")
+	case !now.Before(c.expires):
 		err = invalid("code has expired")
 	case c.redirectURI != redirectURI:
 		err = invalid("redirect_uri is not the one that the sign-in was started with (RFC 6749 §4.1.3)")
@@ -144,67 +199,113 @@ func (s *Server) redeemCode(text, redirectURI, verifier string) (*tokens, error)
 	if err != nil {
 		return nil, err
 	}
-	return s.issue(c.grant, c.nonce, true)
+	return s.issue(o, c.family, c.nonce, true)
 }
 
 func (s *Server) redeemRefreshToken(text string) (*tokens, error) {
+	o := s.settings()
 	s.mu.Lock()
 	t := s.refreshTokens[text]
-	now := s.options.Now()
-	var err *refusal
-	switch {
-	case t == nil:
-		err = invalid("refresh token is unknown")
-	case t.revoked:
-		err = invalid("refresh token is revoked")
-	case s.options.NoRotation, t.used.IsZero():
-		t.used = now
-	case s.options.RefreshLeeway > 0 && now.Sub(t.used) <= s.options.RefreshLeeway:
-	default:
-		t.revoked = true
-		s.revocations++
-		err = invalid("refresh token was used before; all that came of the sign-in is revoked")
+	if t == nil {
+		s.mu.Unlock()
+		return nil, invalid("refresh token is unknown")
 	}
+	err := s.useRefreshToken(t, o, o.now())
 	s.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
-	return s.issue(t.grant, "", !s.options.NoRotation)
+	return s.issue(o, t.family, "", !o.NoRotation)
 }
 
-// issue makes the tokens that g is good for.
-func (s *Server) issue(g *grant, nonce string, withRefreshToken bool) (*tokens, error) {
-	now := s.options.Now()
+// useRefreshToken is called with the server's lock held.
+func (s *Server) useRefreshToken(t *refreshToken, o *Options, now time.Time) (err error) {
+	defer func() {
+		if err != nil {
+			t.Refused++
+			return
+		}
+		t.Refreshes++
+		if o.RefreshEndsAccessTokens {
+			t.ended = t.issued
+		}
+	}()
+	switch {
+	case t.Revoked:
+		return invalid("refresh token is revoked")
+	case !t.expires.IsZero() && !now.Before(t.expires):
+		return invalid("refresh token has expired")
+	case o.NoRotation, t.used.IsZero():
+		t.used = now
+		return nil
+	case o.RefreshLeeway > 0 && now.Sub(t.used) <= o.RefreshLeeway:
+		t.Repeats++
+		return nil
+	}
+	t.Revoked = true
+	s.revocations++
+	return invalid("refresh token was used before; all that came of the sign-in is revoked")
+}
+
+// issue makes the tokens that a sign-in is good for.
+func (s *Server) issue(o *Options, f *family, nonce string, withRefreshToken bool) (*tokens, error) {
+	now := o.now()
+	person, known := o.person(f.Sub)
+	if !known {
+		return nil, invalid("the person is no longer known")
+	}
 	answer := &tokens{
 		AccessToken: random(),
 		TokenType:   "Bearer",
-		ExpiresIn:   int64(s.options.TokenLifetime / time.Second),
-		Scope:       g.scopes.String(),
+		ExpiresIn:   int64(o.TokenLifetime / time.Second),
+		Scope:       f.Scopes.String(),
 	}
-	if g.scopes.Contains("openid") {
+	if f.Scopes.Contains("openid") {
 		var err error
-		if answer.IDToken, err = s.idToken(g, nonce, answer.AccessToken); err != nil {
+		if answer.IDToken, err = s.idToken(o, f, person, nonce, answer.AccessToken); err != nil {
 			return nil, err
 		}
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.accessTokens[answer.AccessToken] = &accessToken{g, now.Add(time.Duration(answer.ExpiresIn) * time.Second)}
-	if withRefreshToken && g.scopes.Contains("offline_access") {
+	f.issued++
+	s.accessTokens[answer.AccessToken] = &accessToken{f, f.issued, now.Add(time.Duration(answer.ExpiresIn) * time.Second)}
+	if withRefreshToken && f.Scopes.Contains("offline_access") {
 		answer.RefreshToken = random()
-		s.refreshTokens[answer.RefreshToken] = &refreshToken{grant: g}
+		t := &refreshToken{family: f}
+		if o.RefreshTokenLifetime > 0 {
+			t.expires = now.Add(o.RefreshTokenLifetime)
+		}
+		s.refreshTokens[answer.RefreshToken] = t
 	}
 	return answer, nil
 }
 
-// NewToken gives a token as though somebody had just signed in and granted the
-// scopes; without any: openid, profile, email and offline_access.
+// NewToken returns a token as though the first person had just signed in and
+// granted the scopes; without any: openid, profile, email and offline_access.
 func (s *Server) NewToken(scopes ...string) (*piecesauth.Token, error) {
+	o := s.settings()
+	person, _ := o.person("")
+	return s.newToken(o, person, scopes)
+}
+
+// NewTokenFor is NewToken for another person, as of [Server.BrowserAs].
+func (s *Server) NewTokenFor(person Person, scopes ...string) (*piecesauth.Token, error) {
+	if person.Sub == "" {
+		return nil, errors.New("piecesauthtest: the person has no sub")
+	}
+	s.meet(person)
+	return s.newToken(s.settings(), person, scopes)
+}
+
+func (s *Server) newToken(o *Options, person Person, scopes []string) (*piecesauth.Token, error) {
 	if len(scopes) == 0 {
 		scopes = []string{"openid", "profile", "email", "offline_access"}
 	}
-	now := s.options.Now()
-	issued, err := s.issue(&grant{user: s.options.User, scopes: scopes, authTime: now}, "", true)
+	s.mu.Lock()
+	f := s.newFamily(person.Sub, scopes, o.now())
+	s.mu.Unlock()
+	issued, err := s.issue(o, f, "", true)
 	if err != nil {
 		return nil, err
 	}
@@ -214,21 +315,35 @@ func (s *Server) NewToken(scopes ...string) (*piecesauth.Token, error) {
 		RefreshToken: issued.RefreshToken,
 		IDToken:      issued.IDToken,
 		Scopes:       scopes,
-		Expiry:       now.Add(time.Duration(issued.ExpiresIn) * time.Second),
+		Expiry:       o.Now().Add(time.Duration(issued.ExpiresIn) * time.Second), // by the client's clock
 	}, nil
 }
 
-// Revoke ends all sessions, and revokes all codes and tokens given out so far.
-func (s *Server) Revoke() {
+// Revoke takes back, at once, what the given people granted so far, or what
+// everybody did: sessions, codes and tokens. Access tokens then get 401
+// invalid_token, and refresh tokens invalid_grant.
+func (s *Server) Revoke(only ...Person) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clear(s.sessions)
-	clear(s.codes)
-	clear(s.accessTokens)
-	clear(s.refreshTokens)
+	for _, f := range s.families {
+		f.Revoked = f.Revoked || concerns(only, f.Sub)
+	}
+	maps.DeleteFunc(s.sessions, func(_ string, who *session) bool { return concerns(only, who.sub) })
 }
 
-// Revocations says how often the reuse of a refresh token has revoked what
+// RevokeAccessTokens ends the access tokens that are out, and leaves the refresh
+// tokens good.
+func (s *Server) RevokeAccessTokens(only ...Person) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, f := range s.families {
+		if concerns(only, f.Sub) {
+			f.ended = f.issued
+		}
+	}
+}
+
+// Revocations returns how often the reuse of a refresh token has revoked what
 // came of a sign-in.
 func (s *Server) Revocations() int {
 	s.mu.Lock()
@@ -236,92 +351,21 @@ func (s *Server) Revocations() int {
 	return s.revocations
 }
 
-// GetAuth0UserInfo gives the claims that the scopes of the access token cover.
-func (h *handler) GetAuth0UserInfo(w http.ResponseWriter, r *http.Request) {
-	scheme, token, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-	switch {
-	case scheme == "":
-		challenge(w, http.StatusUnauthorized, "", "")
-		return
-	case !strings.EqualFold(scheme, "Bearer") || token == "":
-		challenge(w, http.StatusUnauthorized, "invalid_request", "The Authorization header has to be Bearer and the access token.")
-		return
+// object is the answer with what Options.TokenAnswer says.
+func (t *tokens) object(changes map[string]any) (map[string]any, error) {
+	data, err := json.Marshal(t)
+	if err != nil {
+		return nil, err
 	}
-	h.mu.Lock()
-	t := h.accessTokens[token]
-	good := t != nil && !t.revoked && h.options.Now().Before(t.expires)
-	h.mu.Unlock()
-	switch {
-	case !good:
-		challenge(w, http.StatusUnauthorized, "invalid_token", "The access token is unknown, expired or revoked.")
-	case !t.scopes.Contains("openid"):
-		challenge(w, http.StatusForbidden, "insufficient_scope", "The scope openid was not granted.")
-	default:
-		writeJSON(w, http.StatusOK, claims(t.user, t.scopes))
-	}
-}
-
-// claims picks what scopes cover (OpenID Connect Core §5.4): sub and
-// namespaced claims in any case, the address with email, all else with profile.
-func claims(user map[string]any, scopes piecesauth.Scopes) map[string]any {
-	picked := maps.Clone(user)
-	maps.DeleteFunc(picked, func(name string, _ any) bool {
-		switch {
-		case name == "sub" || strings.Contains(name, "://"):
-			return false
-		case name == "email" || name == "email_verified":
-			return !scopes.Contains("email")
-		}
-		return !scopes.Contains("profile")
-	})
-	return picked
-}
-
-func defaultUser() map[string]any {
-	const id = "auth0|507f1f77bcf86cd799439011"
-	return map[string]any{
-		"sub":            id,
-		"user_id":        id,
-		"name":           "Ada Lovelace",
-		"given_name":     "Ada",
-		"family_name":    "Lovelace",
-		"nickname":       "ada",
-		"email":          "ada@example.com",
-		"email_verified": true,
-		"picture":        "https://example.com/ada.png",
-		"updated_at":     "2026-01-02T03:04:05Z",
-		"user_metadata":  map[string]any{"global_id": "5a2b1c3d-0e4f-4a6b-8c7d-9e0f1a2b3c4d", "vanityname": "ada"},
-
-		"https://example.com/roles": []string{"tester"},
-	}
+	object := map[string]any{}
+	err = json.Unmarshal(data, &object)
+	override(object, changes)
+	return object, err
 }
 
 // oauthError answers as RFC 6749 §5.2 says.
 func oauthError(w http.ResponseWriter, status int, code, description string) {
 	writeJSON(w, status, map[string]string{"error": code, "error_description": description})
-}
-
-// challenge answers as RFC 6750 §3 says: without a code where no token came.
-func challenge(w http.ResponseWriter, status int, code, description string) {
-	if code == "" {
-		w.Header().Set("WWW-Authenticate", `Bearer realm="piecesauthtest"`)
-		writeJSON(w, status, struct{}{})
-		return
-	}
-	w.Header().Set("WWW-Authenticate", `Bearer realm="piecesauthtest", error="`+code+`", error_description="`+description+`"`)
-	oauthError(w, status, code, description)
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	body, err := json.Marshal(v)
-	if err != nil { // claims of Options.User
-		http.Error(w, "piecesauthtest: "+err.Error(), http.StatusInternalServerError)
-		return
-	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Cache-Control", "no-store")
-	w.WriteHeader(status)
-	_, _ = w.Write(body)
 }
 
 func random() string { return rand.Text() + rand.Text() }

@@ -4,7 +4,6 @@ import (
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
@@ -13,6 +12,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -32,20 +32,18 @@ type IDToken struct {
 	BadSignature bool
 }
 
-// How long an ID token is good for; as long as Auth0's.
-const idTokenLifetime = 10 * time.Hour
-
 // key is a signing key, made when it is first needed.
 type key struct {
 	id, alg string
 	signer  func() (crypto.Signer, error)
+	since   time.Time // by the server's clock; zero: always there
 }
 
 // firstKey is the key that each server of the process starts with, since
 // making one takes longer than most tests do.
-var firstKey = sync.OnceValue(func() *key { return newKey("RS256") })
+var firstKey = sync.OnceValue(func() *key { return newKey("RS256", time.Time{}) })
 
-func newKey(alg string) *key {
+func newKey(alg string, since time.Time) *key {
 	return &key{rand.Text(), alg, sync.OnceValues(func() (crypto.Signer, error) {
 		switch alg {
 		case "RS256":
@@ -54,22 +52,35 @@ func newKey(alg string) *key {
 			return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 		}
 		return nil, fmt.Errorf("piecesauthtest: no keys for alg %q", alg)
-	})}
+	}), since}
 }
 
 // RotateKey makes a new signing key for alg, "RS256" or "ES256". It stands first
 // in the key set, and the old ones after it.
 func (s *Server) RotateKey(alg string) {
+	now := s.settings().now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.keys = append([]*key{newKey(alg)}, s.keys...)
+	s.keys = append([]*key{newKey(alg, now)}, s.keys...)
 }
 
-func (s *Server) idToken(g *grant, nonce, accessToken string) (string, error) {
+// WithdrawKeys takes all keys out of the key set but the newest.
+func (s *Server) WithdrawKeys() {
 	s.mu.Lock()
-	k := s.keys[0]
-	s.mu.Unlock()
-	now := s.options.Now()
+	defer s.mu.Unlock()
+	s.keys = s.keys[:1:1]
+}
+
+// signingKeys returns the keys, the newest first.
+func (s *Server) signingKeys() []*key {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.keys
+}
+
+func (s *Server) idToken(o *Options, f *family, person Person, nonce, accessToken string) (string, error) {
+	k := s.signingKeys()[0]
+	now := o.now()
 	// The left half of the hash (OpenID Connect Core §3.1.3.6).
 	hash := sha256.Sum256([]byte(accessToken))
 	t := &IDToken{
@@ -78,13 +89,12 @@ func (s *Server) idToken(g *grant, nonce, accessToken string) (string, error) {
 			"iss":       s.Issuer,
 			"aud":       s.ClientID,
 			"iat":       now.Unix(),
-			"exp":       now.Add(idTokenLifetime).Unix(),
-			"auth_time": g.authTime.Unix(),
+			"exp":       now.Add(o.IDTokenLifetime).Unix(),
+			"auth_time": f.SignedIn.Unix(),
 			"at_hash":   base64.RawURLEncoding.EncodeToString(hash[:len(hash)/2]),
 		},
 	}
-	known := claims(g.user, g.scopes)
-	for name, claim := range known {
+	for name, claim := range covered(person.claims(), f.Scopes) {
 		switch {
 		case name == "sub", name == "name", name == "nickname", name == "picture", name == "updated_at",
 			name == "email", name == "email_verified", strings.Contains(name, "://"):
@@ -94,79 +104,86 @@ func (s *Server) idToken(g *grant, nonce, accessToken string) (string, error) {
 	if nonce != "" {
 		t.Claims["nonce"] = nonce
 	}
+	override(t.Claims, o.IDTokenClaims)
 	if edit := pop(s, &s.bendIDToken); edit != nil {
 		edit(t)
 	}
 	return t.sign(k)
 }
 
+// sign returns the compact serialization, with k or what stands in for it.
 func (t *IDToken) sign(k *key) (string, error) {
-	header, err := json.Marshal(t.Header)
-	if err != nil {
-		return "", err
-	}
 	claims, err := json.Marshal(t.Claims)
 	if err != nil {
 		return "", err
 	}
-	input := base64.RawURLEncoding.EncodeToString(header) + "." + base64.RawURLEncoding.EncodeToString(claims)
-	signed := []byte(input)
-	if t.BadSignature {
-		signed = append(signed, '!')
-	}
 	alg, _ := t.Header["alg"].(string)
-	signature, err := k.sign(alg, signed)
+	signer, err := t.signer(alg, k)
 	if err != nil {
 		return "", err
 	}
-	return input + "." + base64.RawURLEncoding.EncodeToString(signature), nil
+	signed, err := serialize(signer, claims)
+	if err != nil {
+		return "", err
+	}
+	input := signed[:strings.LastIndex(signed, ".")+1]
+	switch {
+	case alg == "none":
+		return input, nil
+	case !t.BadSignature:
+		return signed, nil
+	}
+	other, err := serialize(signer, append(claims, ' '))
+	return input + other[strings.LastIndex(other, ".")+1:], err
 }
 
-func (k *key) sign(alg string, input []byte) ([]byte, error) {
+func serialize(signer jose.Signer, payload []byte) (string, error) {
+	jws, err := signer.Sign(payload)
+	if err != nil {
+		return "", err
+	}
+	return jws.CompactSerialize()
+}
+
+// signer returns one that writes the header as it is, true or not.
+func (t *IDToken) signer(alg string, k *key) (jose.Signer, error) {
+	used := alg
 	if alg == "none" {
-		return nil, nil
+		used = k.alg // its signature is thrown away
 	}
-	if alg != "HS256" && alg != k.alg {
-		k = newKey(alg) // nobody knows it
+	if used != "HS256" && used != k.alg {
+		k = newKey(used, time.Time{}) // nobody knows it
 	}
-	signer, err := k.signer()
+	private, err := k.signer()
 	if err != nil {
 		return nil, err
 	}
-	hash := sha256.Sum256(input)
-	switch private := signer.(type) {
-	case *rsa.PrivateKey:
-		if alg == "RS256" {
-			return rsa.SignPKCS1v15(rand.Reader, private, crypto.SHA256, hash[:])
-		}
-	case *ecdsa.PrivateKey:
-		if alg == "ES256" {
-			r, s, err := ecdsa.Sign(rand.Reader, private, hash[:])
-			if err != nil {
-				return nil, err
-			}
-			signature := make([]byte, 64) // RFC 7518 §3.4
-			r.FillBytes(signature[:32])
-			s.FillBytes(signature[32:])
-			return signature, nil
+	signing := jose.SigningKey{Algorithm: jose.SignatureAlgorithm(used), Key: private}
+	if used == "HS256" {
+		if signing.Key, err = x509.MarshalPKIXPublicKey(private.Public()); err != nil {
+			return nil, err
 		}
 	}
-	secret, err := x509.MarshalPKIXPublicKey(signer.Public())
-	if err != nil {
-		return nil, err
+	options := &jose.SignerOptions{}
+	for name, value := range t.Header {
+		options.WithHeader(jose.HeaderKey(name), value)
 	}
-	mac := hmac.New(sha256.New, secret)
-	mac.Write(input)
-	return mac.Sum(nil), nil
+	return jose.NewSigner(signing, options)
 }
 
-// GetJwks gives the key set (RFC 7517 §5).
+// GetJwks answers with the key set (RFC 7517 §5).
 func (h *handler) GetJwks(w http.ResponseWriter, _ *http.Request) {
-	h.mu.Lock()
-	keys := h.keys
-	h.mu.Unlock()
-	set := jose.JSONWebKeySet{}
-	for _, k := range keys {
+	o := h.settings()
+	if o.KeysStatus != http.StatusOK {
+		http.Error(w, "piecesauthtest: Options.KeysStatus", o.KeysStatus)
+		return
+	}
+	now := o.now()
+	set := jose.JSONWebKeySet{Keys: []jose.JSONWebKey{}}
+	for _, k := range h.signingKeys() {
+		if now.Sub(k.since) < o.KeyLag {
+			continue
+		}
 		signer, err := k.signer()
 		if err != nil {
 			http.Error(w, err.Error(), http.StatusInternalServerError)
@@ -174,15 +191,21 @@ func (h *handler) GetJwks(w http.ResponseWriter, _ *http.Request) {
 		}
 		set.Keys = append(set.Keys, jose.JSONWebKey{Key: signer.Public(), KeyID: k.id, Algorithm: k.alg, Use: "sig"})
 	}
+	o.letCache(w)
 	writeJSON(w, http.StatusOK, set)
 }
 
-// GetOpenidConfiguration gives the metadata (OpenID Connect Discovery §3).
+// letCache says how long keys and metadata are good for.
+func (o *Options) letCache(w http.ResponseWriter) {
+	if o.KeysMaxAge > 0 {
+		w.Header().Set("Cache-Control", "max-age="+strconv.Itoa(int(o.KeysMaxAge/time.Second)))
+	}
+}
+
+// GetOpenidConfiguration answers with the metadata (OpenID Connect Discovery §3).
 func (h *handler) GetOpenidConfiguration(w http.ResponseWriter, _ *http.Request) {
-	h.mu.Lock()
-	alg := h.keys[0].alg
-	h.mu.Unlock()
-	writeJSON(w, http.StatusOK, map[string]any{
+	o := h.settings()
+	metadata := map[string]any{
 		"issuer":                                h.Issuer,
 		"authorization_endpoint":                h.URL + "/authorize",
 		"token_endpoint":                        h.URL + "/oauth/token",
@@ -192,11 +215,14 @@ func (h *handler) GetOpenidConfiguration(w http.ResponseWriter, _ *http.Request)
 		"response_modes_supported":              responseModes,
 		"grant_types_supported":                 []string{"authorization_code", "refresh_token"},
 		"subject_types_supported":               []string{"public"},
-		"id_token_signing_alg_values_supported": []string{alg},
+		"id_token_signing_alg_values_supported": []string{h.signingKeys()[0].alg},
 		"token_endpoint_auth_methods_supported": []string{"none"},
 		"code_challenge_methods_supported":      []string{"S256"},
 		"scopes_supported":                      []string{"openid", "profile", "email", "offline_access"},
 
 		"authorization_response_iss_parameter_supported": true,
-	})
+	}
+	override(metadata, o.Metadata)
+	o.letCache(w)
+	writeJSON(w, http.StatusOK, metadata)
 }
