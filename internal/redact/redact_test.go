@@ -1,0 +1,48 @@
+package redact
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestWrite(t *testing.T) {
+	type inner struct {
+		Password string `secret:"true"`
+	}
+	text := "shown"
+	for _, tt := range []struct {
+		v    any
+		want string
+	}{
+		{inner{}, "inner{}"},
+		{inner{"hush"}, "inner{Password:[redacted]}"},
+		{struct{ A, b string }{"a", "hidden"}, "{A:a}"},
+		{struct{ A *string }{&text}, "{A:shown}"},
+		{struct{ A *string }{nil}, "{}"},
+		{struct{ Body []byte }{[]byte("raw")}, "{Body:[redacted]}"},
+	} {
+		var b strings.Builder
+		Write(&b, tt.v)
+		assert.Equal(t, tt.want, b.String())
+		assert.Equal(t, tt.want, Value(tt.v).String())
+	}
+}
+
+func TestCut(t *testing.T) {
+	const secret = `a/b+c "d"<é`
+	for name, form := range map[string]string{
+		"as it is":             secret,
+		"in a query":           "a%2Fb%2Bc+%22d%22%3C%C3%A9",
+		"in a query, in small": "a%2fb%2bc+%22d%22%3c%c3%a9",
+		"in a path":            "a%2Fb+c%20%22d%22%3C%C3%A9",
+		"in HTML":              "a/b+c &#34;d&#34;&lt;é",
+		"in JSON":              `a/b+c \"d\"\u003cé`,
+	} {
+		assert.Equal(t, "x [redacted] y", Cut("x "+form+" y", 4, []string{"", secret}), name)
+	}
+	assert.Equal(t, "x [redacted] y", Cut(`x v1.a\/b y`, 4, []string{"v1.a/b"}), "in JSON of PHP")
+	assert.Equal(t, "the state", Cut("the state", 8, []string{"state"}), "shorter than it must be")
+	assert.Equal(t, "the [redacted]", Cut("the state", 5, []string{"state"}))
+}
