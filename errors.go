@@ -1,22 +1,16 @@
 package piecesauth
 
 import (
-	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
-	"net/http"
-	"net/url"
-	"os"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
-	"unicode"
+
+	"github.com/piecesauth/piecesauth/internal/exchange"
+	"github.com/piecesauth/piecesauth/internal/oidc"
+	"github.com/piecesauth/piecesauth/internal/redact"
 )
 
 // What a caller branches on, with [errors.Is].
@@ -24,7 +18,9 @@ var (
 	// ErrSignInRequired answers the one question an application asks: the
 	// person has to sign in again. It covers a refused grant (invalid_grant),
 	// login_required and its kin (OpenID Connect Core §3.1.2.6), a token that
-	// expired with nothing to refresh it, and [ErrNoToken].
+	// expired with nothing to refresh it, one that came from another server or
+	// client than those configured, a refresh that was answered for another
+	// person, and [ErrNoToken].
 	ErrSignInRequired = errors.New("sign-in required")
 	// ErrBrowserRequired: the answer to [Authenticator.Authorize] was a page,
 	// or a redirect to one. [Error.URI] is the URL to open in a browser.
@@ -36,10 +32,13 @@ var (
 	ErrUnknownOutcome = errors.New("unknown whether the server acted")
 	// ErrStateMismatch: the callback does not belong to the attempt
 	// (RFC 6749 §10.12).
-	ErrStateMismatch = errors.New("state missing, repeated or not the attempt's")
+	ErrStateMismatch = errors.New("the callback does not belong to this attempt")
 	// ErrIssuerMismatch: the callback, the ID token or the metadata is another
 	// issuer's (RFC 9207 §2.4).
 	ErrIssuerMismatch = errors.New("issuer missing or not the configured one")
+	// ErrSubjectMismatch: a profile or a token is of another person than the
+	// one before (OpenID Connect Core §5.3.2 and §12.2).
+	ErrSubjectMismatch = errors.New("of another person")
 	// ErrNonceMismatch: the ID token was not made for the attempt (OpenID
 	// Connect Core §3.1.3.7).
 	ErrNonceMismatch = errors.New("nonce missing or not the attempt's")
@@ -50,11 +49,11 @@ var (
 	ErrNoToken = errors.New("no token stored")
 	// ErrTooLarge: an answer was longer than 1 MiB, or had more values than
 	// any real one has.
-	ErrTooLarge = errors.New("answer too large")
+	ErrTooLarge = exchange.ErrTooLarge
 )
 
-// Error is what every failed call returns; use [errors.As]. Its text is one
-// line and holds neither secrets nor bodies. Further ways to ask:
+// Error is what every failed call of this package returns; use [errors.As]. Its
+// text is one line and holds neither secrets nor bodies. Further ways to ask:
 //
 //	errors.Is(err, piecesauth.ErrSignInRequired)
 //	errors.Is(err, &piecesauth.Error{Code: "access_denied"})
@@ -79,13 +78,22 @@ type Error struct {
 	RetryAfter time.Duration
 	// Err is the cause, nil where the server's refusal says it all.
 	Err error `json:"-"`
+	// Token is what the server granted, where [Authenticator.Refresh] or
+	// [Authenticator.Exchange] refused an answer of status 200: store it in
+	// place of the token that was used, which may be spent. Its ID token is
+	// left out. Nil everywhere else.
+	Token *Token `json:"-"`
 
 	unknownOutcome bool
+	signIn         bool // for ErrSignInRequired, where Code doesn't say
 }
 
-// Error gives one line: the operation, and the status, OAuth code, description
+// Error returns one line: the operation, and the status, OAuth code, description
 // and cause as far as there are any.
 func (e *Error) Error() string {
+	if e == nil {
+		return "<nil>"
+	}
 	parts := []string{"piecesauth: " + e.Op}
 	if e.StatusCode != 0 {
 		parts = append(parts, "HTTP status "+strconv.Itoa(e.StatusCode))
@@ -104,15 +112,15 @@ func (e *Error) Error() string {
 	return strings.Join(parts, ": ")
 }
 
-// Format prints what Error gives, whatever the verb, of a copy too.
+// Format prints what Error returns, whatever the verb, of a copy too.
 func (e Error) Format(s fmt.State, verb rune) {
 	_, _ = fmt.Fprintf(s, fmt.FormatString(s, verb), e.Error())
 }
 
-// LogValue logs what Error gives.
-func (e Error) LogValue() slog.Value { return slog.StringValue(e.Error()) }
+// LogValue logs what Error returns.
+func (e *Error) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 
-// Unwrap gives the cause.
+// Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
 // Is matches an *Error whose set fields all equal e's, [ErrSignInRequired] and
@@ -126,7 +134,7 @@ func (e *Error) Is(target error) bool {
 		case "invalid_grant", "login_required", "interaction_required", "consent_required", "account_selection_required":
 			return true
 		}
-		return errors.Is(e.Err, ErrNoToken)
+		return e.signIn || errors.Is(e.Err, ErrNoToken)
 	}
 	t, ok := target.(*Error)
 	if !ok || t.Op+t.Code+t.Description+t.URI == "" && t.StatusCode == 0 && t.RetryAfter == 0 {
@@ -143,89 +151,47 @@ func (e *Error) Is(target error) bool {
 // setOAuth fills in what the server says, tidied: one line, of bearable
 // length, without the secrets that it was sent.
 func (e *Error) setOAuth(code, description, uri string, secrets []string) {
-	// A secret of a few characters, as in a test, may well be part of a word.
-	tidy := func(s string, least int) string {
-		for _, secret := range secrets {
-			if len(secret) >= least {
-				for _, form := range []string{secret, url.QueryEscape(secret), url.PathEscape(secret)} {
-					s = strings.ReplaceAll(s, form, "[redacted]")
-				}
-			}
-		}
-		s = strings.Map(func(r rune) rune {
-			if !unicode.IsPrint(r) {
-				return ' '
-			}
-			return r
-		}, s)
-		const most = 300
-		if len(s) > most {
-			s = strings.ToValidUTF8(s[:most], "") + "…"
-		}
-		return strings.TrimSpace(s)
-	}
+	tidy := func(s string, least int) string { return exchange.Printable(redact.Cut(s, least, secrets)) }
 	e.Code, e.Description, e.URI = tidy(code, 8), tidy(description, 4), tidy(uri, 4)
 }
 
-// opaque stands for a cause whose text may repeat what was sent or received.
-type opaque struct {
-	text  string
-	cause error
-}
-
-func (o *opaque) Error() string        { return o.text }
-func (o *opaque) GoString() string     { return o.text }
-func (o *opaque) Is(target error) bool { return errors.Is(o.cause, target) }
-func (o *opaque) As(target any) bool   { return errors.As(o.cause, target) }
-
-// transportCause gives the cause of a failed exchange of messages in words
-// that hold no URL and nothing of either message: only errors that are known
-// to be clean keep their own.
-func transportCause(err error) error {
+// wrap makes an Error of what a package below returned.
+func wrap(op string, err error) *Error {
 	var (
-		op   *net.OpError
-		dns  *net.DNSError
-		cert *tls.CertificateVerificationError
-		host x509.HostnameError
-		with *url.Error
+		ours    *Error
+		failure *exchange.Failure
+		idToken *oidc.Error
 	)
-	for errors.As(err, &with) {
-		err = with.Err // without the URL
-	}
 	switch {
-	case errors.Is(err, context.Canceled):
-		return context.Canceled
-	case errors.Is(err, context.DeadlineExceeded):
-		return context.DeadlineExceeded
-	case errors.As(err, &dns):
-		return dns
-	case errors.As(err, &cert):
-		return cert
-	case errors.As(err, &host):
-		return host
-	case errors.As(err, &op) && clean(op.Err):
-		return op
+	case errors.As(err, &ours):
+		return ours
+	case errors.As(err, &failure):
+		return &Error{Op: op, StatusCode: failure.StatusCode, RetryAfter: failure.RetryAfter, Err: failure.Err, unknownOutcome: failure.MaybeSent}
+	case errors.As(err, &idToken):
+		return ofIDToken(op, idToken)
 	}
-	for _, known := range []error{
-		ErrTooLarge, io.ErrUnexpectedEOF, io.EOF, http.ErrSchemeMismatch, http.ErrServerClosed,
-		syscall.ECONNRESET, syscall.ECONNREFUSED, syscall.EPIPE,
-	} {
-		if errors.Is(err, known) {
-			return known
-		}
-	}
-	var timeout net.Error
-	if errors.As(err, &timeout) && timeout.Timeout() {
-		return &opaque{"timed out", err}
-	}
-	return &opaque{fmt.Sprintf("the HTTP exchange failed (%T)", err), err}
+	return &Error{Op: op, Err: err}
 }
 
-// clean reports whether err is of the operating system, and nothing else.
-func clean(err error) bool {
-	switch err.(type) { //nolint:errorlint // wrapped, it may come with any text
-	case syscall.Errno, *os.SyscallError:
-		return true
+// ofIDToken makes an Error of a check of package oidc.
+func ofIDToken(op string, err *oidc.Error) *Error {
+	e := &Error{Op: op, StatusCode: err.StatusCode, Err: err.Err}
+	if err.Op != "" {
+		e.Op = err.Op
 	}
-	return false
+	switch err.Kind {
+	case oidc.Issuer:
+		e.Err = &kindError{err.Err, ErrIssuerMismatch}
+	case oidc.Nonce:
+		e.Err = &kindError{err.Err, ErrNonceMismatch}
+	case oidc.Subject:
+		e.Err = &kindError{err.Err, ErrSubjectMismatch}
+	}
+	return e
 }
+
+// kindError is a cause that a sentinel names the kind of; its text is the cause's.
+type kindError struct{ cause, kind error }
+
+func (k *kindError) Error() string   { return k.cause.Error() }
+func (k *kindError) Unwrap() []error { return []error{k.cause, k.kind} }

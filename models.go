@@ -3,16 +3,16 @@ package piecesauth
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"math"
-	"reflect"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/piecesauth/piecesauth/internal/redact"
+	"github.com/piecesauth/piecesauth/internal/strictjson"
 )
 
 // Scopes is a list of scopes. On the wire, and in JSON, it is one string with
@@ -27,6 +27,19 @@ func (s Scopes) String() string { return strings.Join(s, " ") }
 
 // MarshalText joins the list by spaces.
 func (s Scopes) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// check refuses what is no scope-token (RFC 6749 §3.3), or several in one.
+func (s Scopes) check() error {
+	for _, scope := range s {
+		switch {
+		case scope == "" || strings.ContainsAny(scope, " \t\r\n,"):
+			return fmt.Errorf("Scopes has an item that is empty, or several in one: %q", scope)
+		case strings.ContainsFunc(scope, func(r rune) bool { return r < '!' || r > '~' || r == '"' || r == '\\' }):
+			return fmt.Errorf("Scopes has %q, with a character that no scope has (RFC 6749 §3.3)", scope)
+		}
+	}
+	return nil
+}
 
 // UnmarshalText splits text at white space.
 func (s *Scopes) UnmarshalText(text []byte) error {
@@ -70,8 +83,9 @@ func (s *Seconds) UnmarshalJSON(data []byte) error {
 // written as a date-time.
 type Timestamp struct{ time.Time }
 
-// UnmarshalJSON reads a date-time, a date, or a number of seconds; null and ""
-// are the zero time.
+// UnmarshalJSON reads a date-time, a date, or a number of seconds or, where it
+// would be thousands of years from now, of milliseconds; null and "" are the
+// zero time.
 func (t *Timestamp) UnmarshalJSON(data []byte) error {
 	t.Time = time.Time{}
 	text, err := scalar(data)
@@ -88,6 +102,9 @@ func (t *Timestamp) UnmarshalJSON(data []byte) error {
 	}
 	const year10000 = 253402300800 // the first second that cannot be written as a date-time
 	f, err := strconv.ParseFloat(text, 64)
+	if err == nil && f >= year10000 {
+		f /= 1000
+	}
 	if err != nil || !(f >= 0 && f < year10000) {
 		return errTimestamp
 	}
@@ -96,12 +113,12 @@ func (t *Timestamp) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-var (
-	errSeconds   = errors.New("the JSON has a lifetime that is not a number of seconds")
-	errTimestamp = errors.New("the JSON has a moment that is neither a date-time nor a number of seconds")
+const (
+	errSeconds   = strictjson.FixedError("the JSON has a lifetime that is not a number of seconds")
+	errTimestamp = strictjson.FixedError("the JSON has a moment that is neither a date-time nor a number of seconds")
 )
 
-// scalar gives the text of a JSON string, "" for null, and anything else as it is.
+// scalar returns the text of a JSON string, "" for null, and anything else as it is.
 func scalar(data []byte) (string, error) {
 	switch {
 	case string(data) == "null":
@@ -118,63 +135,32 @@ func scalar(data []byte) (string, error) {
 // fmt, LogValue every handler of slog. Both leave JSON alone, which is how
 // values are stored and sent.
 
-func (v Auth0Identity) Format(s fmt.State, _ rune)           { redact(s, v) }
-func (v Auth0OpenAIUserMetadata) Format(s fmt.State, _ rune) { redact(s, v) }
-func (v Auth0User) Format(s fmt.State, _ rune)               { redact(s, v) }
-func (v Auth0UserMetadata) Format(s fmt.State, _ rune)       { redact(s, v) }
-func (v AuthorizeAuth0Params) Format(s fmt.State, _ rune)    { redact(s, v) }
-func (v OAuthToken) Format(s fmt.State, _ rune)              { redact(s, v) }
-func (v ResultedPKCE) Format(s fmt.State, _ rune)            { redact(s, v) }
-func (v TokenizedPKCE) Format(s fmt.State, _ rune)           { redact(s, v) }
+func (v Auth0Identity) Format(s fmt.State, _ rune)           { redact.Write(s, v) }
+func (v Auth0OpenAIUserMetadata) Format(s fmt.State, _ rune) { redact.Write(s, v) }
+func (v Auth0User) Format(s fmt.State, _ rune)               { redact.Write(s, v) }
+func (v Auth0UserMetadata) Format(s fmt.State, _ rune)       { redact.Write(s, v) }
+func (v AuthorizeAuth0Params) Format(s fmt.State, _ rune)    { redact.Write(s, v) }
+func (v OAuthToken) Format(s fmt.State, _ rune)              { redact.Write(s, v) }
+func (v ResultedPKCE) Format(s fmt.State, _ rune)            { redact.Write(s, v) }
+func (v TokenizedPKCE) Format(s fmt.State, _ rune)           { redact.Write(s, v) }
 
-func (v Auth0Identity) LogValue() slog.Value           { return redacted(v) }
-func (v Auth0OpenAIUserMetadata) LogValue() slog.Value { return redacted(v) }
-func (v Auth0User) LogValue() slog.Value               { return redacted(v) }
-func (v Auth0UserMetadata) LogValue() slog.Value       { return redacted(v) }
-func (v AuthorizeAuth0Params) LogValue() slog.Value    { return redacted(v) }
-func (v OAuthToken) LogValue() slog.Value              { return redacted(v) }
-func (v ResultedPKCE) LogValue() slog.Value            { return redacted(v) }
-func (v TokenizedPKCE) LogValue() slog.Value           { return redacted(v) }
+func (v Auth0Identity) LogValue() slog.Value           { return redact.Value(v) }
+func (v Auth0OpenAIUserMetadata) LogValue() slog.Value { return redact.Value(v) }
+func (v Auth0User) LogValue() slog.Value               { return redact.Value(v) }
+func (v Auth0UserMetadata) LogValue() slog.Value       { return redact.Value(v) }
+func (v AuthorizeAuth0Params) LogValue() slog.Value    { return redact.Value(v) }
+func (v OAuthToken) LogValue() slog.Value              { return redact.Value(v) }
+func (v ResultedPKCE) LogValue() slog.Value            { return redact.Value(v) }
+func (v TokenizedPKCE) LogValue() slog.Value           { return redact.Value(v) }
 
 // The generated answers hold the raw body, and the request with its bearer.
 
-func (r Auth0LogoutResponse) Format(s fmt.State, _ rune)           { redact(s, r) }
-func (r AuthorizeAuth0Response) Format(s fmt.State, _ rune)        { redact(s, r) }
-func (r ExchangeForAuth0TokenResponse) Format(s fmt.State, _ rune) { redact(s, r) }
-func (r GetAuth0UserInfoResponse) Format(s fmt.State, _ rune)      { redact(s, r) }
+func (r Auth0LogoutResponse) Format(s fmt.State, _ rune)           { redact.Write(s, r) }
+func (r AuthorizeAuth0Response) Format(s fmt.State, _ rune)        { redact.Write(s, r) }
+func (r ExchangeForAuth0TokenResponse) Format(s fmt.State, _ rune) { redact.Write(s, r) }
+func (r GetAuth0UserInfoResponse) Format(s fmt.State, _ rune)      { redact.Write(s, r) }
 
-func (r Auth0LogoutResponse) LogValue() slog.Value           { return redacted(r) }
-func (r AuthorizeAuth0Response) LogValue() slog.Value        { return redacted(r) }
-func (r ExchangeForAuth0TokenResponse) LogValue() slog.Value { return redacted(r) }
-func (r GetAuth0UserInfoResponse) LogValue() slog.Value      { return redacted(r) }
-
-func redacted(v any) slog.Value {
-	var b strings.Builder
-	redact(&b, v)
-	return slog.StringValue(b.String())
-}
-
-// redact writes the exported fields of the struct v that are set, those with
-// the tag secret, and raw bodies, by name alone.
-func redact(w io.Writer, v any) {
-	val := reflect.ValueOf(v)
-	typ := val.Type()
-	_, _ = fmt.Fprintf(w, "%s{", typ.Name())
-	sep := ""
-	for i := range typ.NumField() {
-		f, x := typ.Field(i), val.Field(i)
-		if !f.IsExported() || x.IsZero() {
-			continue
-		}
-		switch {
-		case f.Tag.Get("secret") != "" || f.Name == "Body" || f.Name == "HTTPResponse":
-			_, _ = fmt.Fprintf(w, "%s%s:[redacted]", sep, f.Name)
-		case x.Kind() == reflect.Pointer && x.Elem().Kind() != reflect.Struct:
-			_, _ = fmt.Fprintf(w, "%s%s:%v", sep, f.Name, x.Elem().Interface())
-		default:
-			_, _ = fmt.Fprintf(w, "%s%s:%+v", sep, f.Name, x.Interface())
-		}
-		sep = " "
-	}
-	_, _ = io.WriteString(w, "}")
-}
+func (r Auth0LogoutResponse) LogValue() slog.Value           { return redact.Value(r) }
+func (r AuthorizeAuth0Response) LogValue() slog.Value        { return redact.Value(r) }
+func (r ExchangeForAuth0TokenResponse) LogValue() slog.Value { return redact.Value(r) }
+func (r GetAuth0UserInfoResponse) LogValue() slog.Value      { return redact.Value(r) }

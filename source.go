@@ -4,20 +4,27 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/http"
-	"slices"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/oauth2"
+
+	"github.com/piecesauth/piecesauth/internal/exchange"
+	"github.com/piecesauth/piecesauth/internal/oidc"
 )
 
 // TokenStore keeps one token, for as many goroutines and processes as share
 // it. Package tokenfile is one, [MemoryStore] another; the function TestStore
 // of package piecesauthtest is the test for any other.
+//
+// A store may have a third method, Replace(ctx, *Token) error, which stores the
+// token, or deletes what is stored where it is nil, without reading what is
+// there: [TokenSource.Save] and [TokenSource.Forget] use it, so that what can't
+// be read is mended by signing in or out.
 type TokenStore interface {
-	// Load gives the token, which is the caller's to change, or an error that
+	// Load returns the token, which is the caller's to change, or an error that
 	// is [ErrNoToken]. It does not wait for an Update.
 	Load(ctx context.Context) (*Token, error)
 	// Update runs fn with the stored token, nil where there is none, alone
@@ -27,48 +34,18 @@ type TokenStore interface {
 	Update(ctx context.Context, fn func(context.Context, *Token) (*Token, error)) error
 }
 
-// Refresh redeems the refresh token of the previous token for a new one. Only
-// RefreshToken has to be set. What the answer omits (refresh token, ID token,
-// scopes) is carried over. A new ID token is checked as [Authenticator.Complete]
-// does, and has to be of the same issuer, person and audience as the previous
-// one (OpenID Connect Core §12.2).
-//
-// Servers rotate refresh tokens, and using an old one can revoke the whole
-// sign-in: store the result before using it, or leave both to a [TokenSource].
-// [ErrSignInRequired]: the refresh token is no longer good.
-// [ErrUnknownOutcome]: it may be spent.
-func (a *Authenticator) Refresh(ctx context.Context, previous *Token) (*Token, error) {
-	const op = "refresh"
-	if previous == nil || previous.RefreshToken == "" {
-		return nil, &Error{Op: op, Err: fmt.Errorf("RefreshToken %w", errEmpty)}
-	}
-	fits := func(*claims) error { return nil }
-	if previous.IDToken != "" {
-		before, err := parseIDToken(previous.IDToken)
-		if err != nil {
-			return nil, &Error{Op: op, Err: fmt.Errorf("the previous token: %w", err)}
-		}
-		fits = func(c *claims) error { return c.continues(&before.claims) }
-	}
-	if err := a.loadKeys(ctx); err != nil {
-		return nil, err // before the refresh token is spent
-	}
-	token, err := a.exchange(ctx, op, TokenizedPKCE{GrantType: GrantTypeRefreshToken, RefreshToken: previous.RefreshToken},
-		previous.AccessToken, previous.IDToken)
-	if err != nil {
-		return nil, err
-	}
-	fill(&token.RefreshToken, previous.RefreshToken)
-	if len(token.Scopes) == 0 {
-		token.Scopes = slices.Clone(previous.Scopes)
-	}
-	if token.IDToken == "" {
-		token.IDToken, token.claims = previous.IDToken, previous.claims
-	} else if err := a.checkIDToken(ctx, op, token, fits); err != nil {
-		return nil, err
-	}
-	return token, nil
+// replacer is a TokenStore that can write without reading.
+type replacer interface {
+	Replace(ctx context.Context, token *Token) error
 }
+
+const (
+	refreshTimeout = 2 * exchange.Timeout // of the wait for other processes and the refresh itself
+	mostWait       = 30 * time.Second     // left of a token whose callers wait for the next one
+	firstHold      = 30 * time.Second     // before something that failed is tried again, doubled each time
+	mostHold       = 15 * time.Minute
+	besideHold     = 5 * time.Second // the same for a refresh that nobody waits for
+)
 
 // TokenSource hands out a valid access token, refreshing the stored one when
 // it is about to expire. It is safe for concurrent use: however many callers
@@ -78,33 +55,56 @@ type TokenSource struct {
 	auth  *Authenticator
 	store TokenStore
 
-	current atomic.Pointer[held] // the latest token known, nil before the first
+	current atomic.Pointer[currentToken] // the latest token known, nil before the first
+	refresh atomic.Pointer[refreshRun]   // the refresh under way, nil where there is none
+	mu      sync.Mutex                   // to start a refresh, end it, or change what follows
+	changes int                          // by Save and Forget, which a refresh must not undo
+	failed  *failedRefresh               // the last one, nil where it went well
 
-	flight  atomic.Pointer[flight] // the refresh under way, nil when there is none
-	mu      sync.Mutex             // to start a flight, end it, or change the token
-	changes int                    // by Save and Forget, which a flight must not undo
-
-	// Of the flight alone: a rotated token that could not be saved, and the
-	// refresh token that it was got for.
-	unsaved     *Token
-	unsavedFrom string
+	// Of the refresh under way alone:
+	unsaved     *Token // that could not be saved
+	unsavedFrom string // the refresh token that it was had for
+	lastRefresh time.Time
+	rejections  int // refreshes that an API's refusal caused, one soon after the other
+	rejectedAt  time.Time
 }
 
-type held struct {
-	token *Token
-	stale int64 // when it is, in nanoseconds of the wall clock
+// currentToken is a token with the moments that matter, in nanoseconds of the
+// wall clock.
+type currentToken struct {
+	token     *Token
+	refreshAt int64 // from when on it is refreshed, while callers still get it
+	waitAt    int64 // from when on callers wait for the refresh
+	expiry    int64
 }
 
-type flight struct {
-	done  chan struct{} // closed when token and err are there
-	token *Token
-	err   error
+func (c *currentToken) good(now int64, rejected string) bool {
+	return c != nil && now < c.expiry && (rejected == "" || c.token.AccessToken != rejected)
 }
 
-// flightTimeout bounds the wait for other processes and the refresh itself.
-const flightTimeout = 2 * callTimeout
+// refreshRun is one refresh, for all who wait for it.
+type refreshRun struct {
+	rejected string        // the access token that an API refused, if that is the reason
+	looked   chan struct{} // closed when the store was read
+	done     chan struct{} // closed when token and err are there
+	token    *Token
+	err      error
+}
 
-// TokenSource gives a source of the token in the store, which is asked when a
+// failedRefresh is what is remembered, lest it be sent again and again.
+type failedRefresh struct {
+	refreshToken string // another one is tried at once
+	err          error
+	until        time.Time // zero: until another one is stored
+	pauses       int       // one after the other
+	held         bool      // also where no token is at hand that would do
+}
+
+func (f *failedRefresh) holds(refreshToken string, now time.Time) bool {
+	return f != nil && f.refreshToken == refreshToken && (f.until.IsZero() || now.Before(f.until))
+}
+
+// TokenSource returns a source of the token in the store, which is asked when a
 // token is first needed. A nil store keeps the token in memory.
 func (a *Authenticator) TokenSource(store TokenStore) *TokenSource {
 	if store == nil {
@@ -113,157 +113,197 @@ func (a *Authenticator) TokenSource(store TokenStore) *TokenSource {
 	return &TokenSource{auth: a, store: store}
 }
 
-// Token gives a valid token, which several callers may share: don't change it.
-// When the token is within [Config.RefreshBefore] of its expiry, it is
-// refreshed, saved, and only then handed out. The refresh goes on, for a minute
+// Token returns a valid token, which several callers may share: don't change it.
+//
+// Within [Config.RefreshBefore] of its expiry a token is refreshed, and the new
+// one saved before anybody gets it. Nobody waits for that while the token at
+// hand is good for more than 30 seconds, or a tenth of its lifetime if that is
+// less. After that callers wait; where the refresh fails or takes too long,
+// they get the token at hand until it expires. A refresh goes on, for a minute
 // at most, if the caller's context ends: others may wait for it, and what it
 // spends must not get lost.
 //
-// A token that was refreshed but could not be saved is an error; it is kept,
-// and saved first thing next time. [ErrSignInRequired]: nothing is stored, or
-// what is stored is no longer good. No failure is remembered: the next call
-// tries again, even after [ErrUnknownOutcome], for there is no other way on.
+// A server may end a token early, as some do when it is refreshed; tell
+// [TokenSource.Invalidate] when an API refuses one. A token that was refreshed
+// but could not be saved is an error; it is kept, and saved first thing next
+// time. [ErrSignInRequired]: nothing is stored, or what is stored is no longer
+// good, which is remembered until something else is stored. So are a
+// Retry-After and an answer that was refused, until it is time to try again.
 func (s *TokenSource) Token(ctx context.Context) (*Token, error) {
-	if h := s.current.Load(); h != nil && time.Now().UnixNano() < h.stale {
-		return h.token, nil
+	if c := s.current.Load(); c != nil && time.Now().UnixNano() < c.refreshAt {
+		return c.token, nil
 	}
-	return s.join(ctx, "")
+	return s.get(ctx, "")
 }
 
-// join waits for the refresh that is under way, or a new one. A token whose
-// access token was rejected by an API will not do, whatever its expiry.
-func (s *TokenSource) join(ctx context.Context, rejected string) (*Token, error) {
-	if err := ctx.Err(); err != nil {
-		return nil, &Error{Op: "token", Err: err}
+// get returns a token other than the one whose access token was rejected.
+func (s *TokenSource) get(ctx context.Context, rejected string) (*Token, error) {
+	for {
+		now := time.Now()
+		c := s.current.Load()
+		good := c.good(now.UnixNano(), rejected)
+		if good && (now.UnixNano() < c.refreshAt || s.holdsOff(c.token, now)) {
+			return c.token, nil
+		}
+		if err := ctx.Err(); err != nil {
+			if good {
+				return c.token, nil
+			}
+			return nil, &Error{Op: "token", Err: err}
+		}
+		run := s.join(ctx, rejected)
+		if good && now.UnixNano() < c.waitAt {
+			return c.token, nil
+		}
+		if !good {
+			c = nil
+		}
+		if token, err := s.await(ctx, run, c, rejected); err != nil || token != nil {
+			return token, err
+		}
 	}
-	f := s.flight.Load()
-	if f == nil {
-		s.mu.Lock()
-		if h := s.current.Load(); h != nil && time.Now().UnixNano() < h.stale && h.token.AccessToken != rejected {
-			s.mu.Unlock()
-			return h.token, nil
+}
+
+// holdsOff reports whether a refresh of the token failed so lately that it
+// isn't worth another one yet.
+func (s *TokenSource) holdsOff(t *Token, now time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.failed.holds(t.RefreshToken, now)
+}
+
+// join returns the refresh that is under way, or starts one.
+func (s *TokenSource) join(ctx context.Context, rejected string) *refreshRun {
+	if run := s.refresh.Load(); run != nil {
+		return run
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if run := s.refresh.Load(); run != nil {
+		return run
+	}
+	run := &refreshRun{rejected: rejected, looked: make(chan struct{}), done: make(chan struct{})}
+	if c := s.current.Load(); c.good(time.Now().UnixNano(), rejected) && time.Now().UnixNano() < c.refreshAt {
+		run.token = c.token // of a refresh that ended just now
+		close(run.looked)
+		close(run.done)
+		return run
+	}
+	s.refresh.Store(run)
+	go s.run(context.WithoutCancel(ctx), run, s.changes)
+	return run
+}
+
+// await waits for the refresh, but no longer than the token at hand, if there
+// is one, is good for. It returns nothing where the refresh was another's.
+func (s *TokenSource) await(ctx context.Context, run *refreshRun, atHand *currentToken, rejected string) (*Token, error) {
+	looked := run.looked
+	var tooLong <-chan time.Time
+	if atHand != nil {
+		looked = nil
+		timer := time.NewTimer(time.Duration(atHand.expiry-time.Now().UnixNano()) / 2)
+		defer timer.Stop()
+		tooLong = timer.C
+	}
+	for {
+		select {
+		case <-looked:
+			looked = nil
+			now := time.Now().UnixNano()
+			if c := s.current.Load(); c.good(now, rejected) && now < c.waitAt {
+				return c.token, nil
+			}
+			continue
+		case <-run.done:
+		case <-tooLong:
+			return atHand.token, nil
+		case <-ctx.Done():
 		}
-		if f = s.flight.Load(); f == nil {
-			f = &flight{done: make(chan struct{})}
-			s.flight.Store(f)
-			go s.fly(context.WithoutCancel(ctx), f, s.changes, rejected)
-		}
-		s.mu.Unlock()
+		break
 	}
 	select {
-	case <-f.done:
-		return f.token, f.err
-	case <-ctx.Done():
+	case <-run.done:
+	default: // the caller's context ended first
+		if c := s.current.Load(); c.good(time.Now().UnixNano(), rejected) {
+			return c.token, nil
+		}
 		return nil, &Error{Op: "token", Err: ctx.Err()}
 	}
+	switch c := s.current.Load(); {
+	case run.err == nil && (rejected == "" || run.token.AccessToken != rejected):
+		return run.token, nil
+	case c.good(time.Now().UnixNano(), rejected):
+		return c.token, nil
+	case run.rejected != rejected:
+		return nil, nil
+	case run.err == nil: // can't be: a refresh doesn't return what it replaces
+		return nil, &Error{Op: "token", Err: errRejectedLately}
+	}
+	return nil, run.err
 }
 
-// fly gets a token and tells those who wait.
-func (s *TokenSource) fly(ctx context.Context, f *flight, changes int, rejected string) {
-	ctx, cancel := context.WithTimeout(ctx, flightTimeout)
+// run gets a token and tells those who wait.
+func (s *TokenSource) run(ctx context.Context, run *refreshRun, changes int) {
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	f.err = &Error{Op: "token", Err: errors.New("the store did not return")} // as where a test of it ends
+	looked := sync.OnceFunc(func() { close(run.looked) })
+	run.err = &Error{Op: "token", Err: errors.New("the store did not return")} // as where a test of it ends
 	defer func() {
-		s.mu.Lock()
-		if f.err == nil && s.changes == changes {
-			s.hold(f.token)
+		if p := recover(); p != nil {
+			run.token, run.err = nil, &Error{Op: "token", Err: panicCause(p)}
 		}
-		s.flight.Store(nil)
+		s.mu.Lock()
+		if run.err == nil && s.changes == changes {
+			s.setCurrent(run.token)
+		}
+		s.refresh.Store(nil)
 		s.mu.Unlock()
-		close(f.done)
+		looked()
+		close(run.done)
 	}()
-	f.token, f.err = s.fresh(ctx, rejected)
+	found := func(t *Token) {
+		s.mu.Lock()
+		if s.changes == changes {
+			s.setCurrent(t)
+		}
+		s.mu.Unlock()
+		looked()
+	}
+	run.token, run.err = s.renewed(ctx, run.rejected, found)
 }
 
-// hold remembers the token; the caller has s.mu.
-func (s *TokenSource) hold(t *Token) {
+// panicCause makes an error of a panic of a store or a transport, without what
+// the panic may repeat.
+func panicCause(p any) error {
+	if err, ok := p.(runtime.Error); ok {
+		return fmt.Errorf("the store or the transport panicked: %s", exchange.Printable(err.Error()))
+	}
+	return fmt.Errorf("the store or the transport panicked with a %T", p)
+}
+
+// setCurrent remembers the token; the caller has s.mu.
+func (s *TokenSource) setCurrent(t *Token) {
 	if t == nil || t.AccessToken == "" {
 		s.current.Store(nil)
 		return
 	}
-	h := &held{token: t, stale: 1<<63 - 1}
+	c := &currentToken{token: t, refreshAt: 1<<63 - 1, waitAt: 1<<63 - 1, expiry: 1<<63 - 1}
 	if !t.Expiry.IsZero() {
-		h.stale = t.Expiry.Add(-s.auth.config.RefreshBefore).UnixNano()
+		before, wait := s.margins(t)
+		c.expiry = t.Expiry.UnixNano()
+		c.refreshAt, c.waitAt = c.expiry-int64(before), c.expiry-int64(wait)
 	}
-	s.current.Store(h)
+	s.current.Store(c)
 }
 
-// fresh gives a token that will do for a while: the store's, or a new one.
-func (s *TokenSource) fresh(ctx context.Context, rejected string) (*Token, error) {
-	if err := s.saveUnsaved(ctx); err != nil {
-		return nil, err
-	}
-	usable := func(t *Token) bool {
-		return t.validFor(s.auth.config.RefreshBefore) && t.AccessToken != rejected
-	}
-	if t, err := s.store.Load(ctx); err == nil && usable(t) {
-		return t, nil
-	}
-	var (
-		token *Token // to hand out
-		got   *Token // by a refresh, for the refresh token used
-		used  string
-	)
-	update := func(ctx context.Context, stored *Token) (_ *Token, err error) {
-		token = stored
-		switch {
-		case stored == nil:
-			return nil, ErrNoToken
-		case usable(stored): // by another process, while this one waited
-			return stored, nil
-		case stored.RefreshToken == "" && stored.Valid() && stored.AccessToken != rejected: // as good as it gets
-			return stored, nil
-		case stored.RefreshToken == "":
-			return nil, ErrSignInRequired
-		case got == nil || stored.RefreshToken != used: // else the store runs this again, its first save having failed
-			used = stored.RefreshToken
-			if got, err = s.auth.Refresh(ctx, stored); err != nil {
-				return nil, err
-			}
-		}
-		token = got
-		return got, nil
-	}
-	err := s.store.Update(ctx, update)
-	if errors.Is(err, &Error{Code: "invalid_grant"}) {
-		// Somebody who keeps no lock may have refreshed it meanwhile.
-		if t, lerr := s.store.Load(ctx); lerr == nil && t.RefreshToken != used {
-			err = s.store.Update(ctx, update)
-		}
-	}
-	if err == nil {
-		return token, nil
-	}
-	if got != nil {
-		s.unsaved, s.unsavedFrom = got, used
-	}
-	var e *Error
-	if !errors.As(err, &e) {
-		err = &Error{Op: "token", Err: err}
-	}
-	return nil, err
+// margins are how long before its expiry the token is refreshed, and how long
+// before it callers wait for that.
+func (s *TokenSource) margins(t *Token) (before, wait time.Duration) {
+	before = min(s.auth.config.RefreshBefore, t.lifetime()/4)
+	return before, min(before, mostWait, t.lifetime()/10)
 }
 
-// saveUnsaved saves what could not be saved before, unless the stored token is
-// no longer the one that it follows.
-func (s *TokenSource) saveUnsaved(ctx context.Context) error {
-	if s.unsaved == nil {
-		return nil
-	}
-	err := s.store.Update(ctx, func(_ context.Context, stored *Token) (*Token, error) {
-		if stored != nil && stored.RefreshToken == s.unsavedFrom {
-			return s.unsaved, nil
-		}
-		return stored, nil
-	})
-	if err != nil {
-		return &Error{Op: "token", Err: err}
-	}
-	s.unsaved = nil
-	return nil
-}
-
-// Save stores the token that a sign-in gave, in place of any other.
+// Save stores the token of a sign-in in place of any other.
 func (s *TokenSource) Save(ctx context.Context, token *Token) error {
 	if token == nil || token.AccessToken == "" && token.RefreshToken == "" {
 		return &Error{Op: "token", Err: fmt.Errorf("AccessToken %w", errEmpty)}
@@ -275,19 +315,88 @@ func (s *TokenSource) Save(ctx context.Context, token *Token) error {
 func (s *TokenSource) Forget(ctx context.Context) error { return s.change(ctx, nil) }
 
 func (s *TokenSource) change(ctx context.Context, token *Token) error {
-	err := s.store.Update(ctx, func(context.Context, *Token) (*Token, error) { return token, nil })
+	var err error
+	if store, ok := s.store.(replacer); ok {
+		err = store.Replace(ctx, token)
+	} else {
+		err = s.store.Update(ctx, func(context.Context, *Token) (*Token, error) { return token, nil })
+	}
 	if err != nil {
-		return &Error{Op: "token", Err: err}
+		return ofStore(err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.changes++
-	s.hold(token)
+	s.failed = nil
+	s.setCurrent(token)
 	return nil
 }
 
+// ofStore makes an Error of what a store returned.
+func ofStore(err error) error {
+	var e *Error
+	if errors.As(err, &e) {
+		return err
+	}
+	return &Error{Op: "token", Err: err}
+}
+
+// Invalidate says that an API refused the token, for all that its expiry says.
+// The next token is another: the one that somebody else has stored meanwhile,
+// or a refreshed one. [ErrSignInRequired]: the server takes the refresh token no
+// more either, and the stored token is deleted. A token that was refreshed
+// moments ago is not refreshed again, which is an error with RetryAfter; where
+// the stored token is another person's, that is [ErrSubjectMismatch].
+func (s *TokenSource) Invalidate(ctx context.Context, rejected *Token) error {
+	if rejected == nil || rejected.AccessToken == "" {
+		return &Error{Op: "token", Err: fmt.Errorf("AccessToken %w", errEmpty)}
+	}
+	_, err := s.replacement(ctx, rejected)
+	return err
+}
+
+// replacement returns a token of the same person in place of one that an API
+// refused.
+func (s *TokenSource) replacement(ctx context.Context, rejected *Token) (*Token, error) {
+	token, err := s.get(ctx, rejected.AccessToken)
+	if err != nil {
+		return nil, err
+	}
+	issuer, subject := rejected.person()
+	if newIssuer, newSubject := token.person(); subject != "" && (newIssuer != issuer || newSubject != subject) {
+		return nil, &Error{Op: "token", Err: fmt.Errorf("the token that is stored now is %w than the one before", ErrSubjectMismatch)}
+	}
+	return token, nil
+}
+
+// UserInfo returns the profile of the person whose token it is, as
+// [Authenticator.UserInfo] does. Where the server refuses the token with 401,
+// it is replaced, as by [TokenSource.Invalidate], and the profile asked for
+// once more.
+func (s *TokenSource) UserInfo(ctx context.Context) (*User, error) {
+	token, err := s.Token(ctx)
+	if err != nil {
+		return nil, err
+	}
+	user, err := s.auth.UserInfo(ctx, token)
+	if !errors.Is(err, &Error{StatusCode: 401}) {
+		return user, err
+	}
+	next, cause := s.replacement(ctx, token)
+	switch {
+	case cause == nil:
+		return s.auth.UserInfo(ctx, next)
+	case errors.Is(cause, ErrSignInRequired) || errors.Is(cause, ErrSubjectMismatch):
+		return nil, cause
+	}
+	return nil, err // which says what is wrong better
+}
+
+// Format prints nothing of the token, whatever the verb.
+func (s *TokenSource) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, "TokenSource") }
+
 // OAuth2 adapts s to libraries that take an [oauth2.TokenSource], for as long
-// as ctx lasts. The tokens it gives have no refresh token, which only s may use.
+// as ctx lasts. Its tokens have no refresh token, which only s may use.
 func (s *TokenSource) OAuth2(ctx context.Context) oauth2.TokenSource { return oauth2Source{ctx, s} }
 
 type oauth2Source struct {
@@ -303,75 +412,15 @@ func (o oauth2Source) Token() (*oauth2.Token, error) {
 	return &oauth2.Token{AccessToken: t.AccessToken, TokenType: t.TokenType, Expiry: t.Expiry}, nil
 }
 
-// Client gives an HTTP client for calling APIs: a copy of base, or of
-// [http.DefaultClient] where base is nil, that sends the access token as bearer.
-// On a 401 it refreshes the token once and repeats the request, if the body can
-// be had again. It sends no token over http, but to this machine, nor to
-// another host that a redirect leads to.
-func (s *TokenSource) Client(base *http.Client) *http.Client {
-	var c http.Client
-	if base != nil {
-		c = *base
-	}
-	next := c.Transport
-	if next == nil {
-		next = http.DefaultTransport
-	}
-	c.Transport = &bearer{source: s, next: next}
-	return &c
-}
-
-type bearer struct {
-	source *TokenSource
-	next   http.RoundTripper
-}
-
-func (b *bearer) RoundTrip(req *http.Request) (*http.Response, error) {
-	first := req
-	for first != nil && first.Response != nil {
-		first = first.Response.Request // which was redirected to req; nil where a transport doesn't say
-	}
-	if first == nil || first.URL.Host != req.URL.Host || first.URL.Scheme != req.URL.Scheme {
-		return b.next.RoundTrip(req)
-	}
-	token, err := (*Token)(nil), checkSecure(req.URL)
-	if err != nil {
-		err = &Error{Op: "token", Err: fmt.Errorf("the URL %w", err)}
-	} else {
-		token, err = b.source.Token(req.Context())
-	}
-	if err != nil {
-		if req.Body != nil {
-			_ = req.Body.Close()
-		}
-		return nil, err
-	}
-	resp, err := b.next.RoundTrip(withBearer(req, token))
-	if err != nil || resp.StatusCode != http.StatusUnauthorized || req.Body != nil && req.Body != http.NoBody && req.GetBody == nil {
-		return resp, err
-	}
-	renewed, err := b.source.join(req.Context(), token.AccessToken)
-	if err != nil || renewed.AccessToken == token.AccessToken {
-		if errors.Is(err, ErrSignInRequired) {
-			_ = resp.Body.Close()
-			return nil, err
-		}
-		return resp, nil // which says what is wrong better
-	}
-	again := withBearer(req, renewed)
-	if req.GetBody != nil {
-		if again.Body, err = req.GetBody(); err != nil {
-			return resp, nil //nolint:nilerr // likewise
+// readable returns the token without an ID token that can't be read, which
+// would be in everybody's way for ever.
+func readable(t *Token) *Token {
+	if t != nil && t.IDToken != "" {
+		if _, err := oidc.Parse(t.IDToken); err != nil {
+			t.IDToken = ""
 		}
 	}
-	_ = resp.Body.Close()
-	return b.next.RoundTrip(again)
-}
-
-func withBearer(req *http.Request, t *Token) *http.Request {
-	req = req.Clone(req.Context())
-	req.Header.Set("Authorization", "Bearer "+t.AccessToken)
-	return req
+	return t
 }
 
 // MemoryStore is a [TokenStore] in memory, for as long as the process lasts.
@@ -382,7 +431,7 @@ type MemoryStore struct {
 	token atomic.Pointer[Token]
 }
 
-// Load gives a copy of the token, or [ErrNoToken].
+// Load returns a copy of the token, or [ErrNoToken].
 func (m *MemoryStore) Load(ctx context.Context) (*Token, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -416,3 +465,6 @@ func (m *MemoryStore) Update(ctx context.Context, fn func(context.Context, *Toke
 	m.token.Store(t.clone())
 	return nil
 }
+
+// Format prints nothing of the token, whatever the verb.
+func (m *MemoryStore) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, "MemoryStore") }

@@ -1,24 +1,28 @@
 package piecesauth
 
 import (
-	"encoding/json"
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/piecesauth/piecesauth/internal/oidc"
+	"github.com/piecesauth/piecesauth/internal/redact"
+	"github.com/piecesauth/piecesauth/internal/strictjson"
 )
 
-// Token is what a sign-in gives, and what a [TokenStore] keeps: its JSON form
+// Token is what a sign-in returns, and what a [TokenStore] keeps: its JSON form
 // is stable and holds the secrets; every printed form leaves them out.
 type Token struct {
 	// AccessToken opens the API of the audience, and the profile.
 	AccessToken string `json:"access_token" secret:"true"`
 	// TokenType is "Bearer".
 	TokenType string `json:"token_type"`
-	// RefreshToken gives a new token later; it comes with the scope
-	// offline_access.
+	// RefreshToken is what a new token is had for later; it comes with the
+	// scope offline_access.
 	RefreshToken string `json:"refresh_token,omitempty" secret:"true"`
 	// IDToken says who signed in, as a signed JWT; see [Token.Claims].
 	IDToken string `json:"id_token,omitempty" secret:"true"`
@@ -28,19 +32,40 @@ type Token struct {
 	// Expiry is when the access token expires, by the wall clock of this
 	// machine; zero where the server doesn't say.
 	Expiry time.Time `json:"expiry,omitzero"`
+	// Obtained is when the access token was asked for, by the same clock.
+	Obtained time.Time `json:"obtained,omitzero"`
+	// BaseURL and ClientID are the server that granted the token, and the
+	// client that it granted it to. It is used with no other. Tokens made by
+	// hand may leave them out.
+	BaseURL  string `json:"base_url,omitempty"`
+	ClientID string `json:"client_id,omitempty"`
 
 	claims []byte // of IDToken, once it was checked
 }
 
 // Valid reports whether t has an access token that has not expired. The server
 // may have revoked it all the same.
-func (t *Token) Valid() bool { return t.validFor(0) }
+func (t *Token) Valid() bool { return t != nil && t.AccessToken != "" && t.left(time.Now()) > 0 }
 
-// validFor reports whether t can be used for a while yet. It asks the wall
-// clock: the monotonic one stands still while the machine sleeps.
-func (t *Token) validFor(while time.Duration) bool {
-	return t != nil && t.AccessToken != "" &&
-		(t.Expiry.IsZero() || time.Now().Round(0).Before(t.Expiry.Add(-while)))
+// forever is what is left of a token that doesn't expire.
+const forever = time.Duration(1<<63 - 1)
+
+// left is how long the access token is good for, by the wall clock: the
+// monotonic one stands still while the machine sleeps.
+func (t *Token) left(now time.Time) time.Duration {
+	if t.Expiry.IsZero() {
+		return forever
+	}
+	return t.Expiry.Round(0).Sub(now.Round(0))
+}
+
+// lifetime is how long the access token was good for when it was asked for, or
+// for as long as anybody cares where that isn't known.
+func (t *Token) lifetime() time.Duration {
+	if t.Expiry.IsZero() || t.Obtained.IsZero() || !t.Expiry.After(t.Obtained) {
+		return forever
+	}
+	return t.Expiry.Sub(t.Obtained)
 }
 
 func (t *Token) clone() *Token {
@@ -52,49 +77,119 @@ func (t *Token) clone() *Token {
 	return &c
 }
 
-// Claims decodes the claims of the ID token into v, as [json.Unmarshal] would.
-// It fails with [ErrNotVerified] unless the ID token was checked in this
-// process: by [Authenticator.Complete], [Authenticator.Refresh] or
-// [Authenticator.Verify].
+// Claims decodes the claims of the ID token into v, as [encoding/json] does,
+// but for names that differ in case alone from a field's tag. It fails with
+// [ErrNotVerified] unless the ID token was checked in this process, by
+// [Authenticator.Complete], [Authenticator.Refresh] or [Authenticator.Verify]:
+// a token that was read from a store has to go through Verify first.
 func (t *Token) Claims(v any) error {
-	if t == nil || t.claims == nil {
-		return &Error{Op: "verify", Err: ErrNotVerified}
+	switch {
+	case t == nil || t.IDToken == "":
+		return &Error{Op: "verify", Err: fmt.Errorf("%w: there is none", ErrNotVerified)}
+	case t.claims == nil:
+		return &Error{Op: "verify", Err: fmt.Errorf("%w in this process: call Verify first", ErrNotVerified)}
 	}
-	if err := json.Unmarshal(t.claims, v); err != nil {
+	if err := strictjson.UnmarshalCaller(t.claims, v); err != nil {
 		return &Error{Op: "verify", Err: jsonCause(err)}
 	}
 	return nil
 }
 
 // Format prints t without its secrets, whatever the verb.
-func (t Token) Format(s fmt.State, _ rune) { redact(s, t) }
+func (t Token) Format(s fmt.State, _ rune) { redact.Write(s, t) }
 
 // LogValue logs t without its secrets.
-func (t Token) LogValue() slog.Value { return redacted(t) }
+func (t Token) LogValue() slog.Value { return redact.Value(t) }
+
+// checkOrigin refuses a token of another server or client: what is known of one
+// is not sent to another.
+func (a *Authenticator) checkOrigin(what, baseURL, clientID string) error {
+	switch {
+	case baseURL != "" && baseURL != a.base.String():
+		return fmt.Errorf("%s came from %s, and BaseURL is %s", what, baseURL, a.config.BaseURL)
+	case clientID != "" && clientID != a.config.ClientID:
+		return fmt.Errorf("%s belongs to the client %q, and ClientID is %q", what, clientID, a.config.ClientID)
+	}
+	return nil
+}
 
 // newToken makes a Token of the token endpoint's answer to a request that was
-// sent at the time given, and checks what RFC 6749 §5.1 requires of it.
-func newToken(w *OAuthToken, sent time.Time) (*Token, error) {
-	if w.AccessToken == "" {
-		return nil, errors.New("the answer has no access_token")
-	}
-	for _, secret := range []string{w.AccessToken, w.RefreshToken} {
-		if strings.ContainsFunc(secret, func(r rune) bool { return r < ' ' || r > '~' }) {
-			return nil, errors.New("the answer has a token with characters that none may have (RFC 6749 appendix A)")
-		}
-	}
-	if !strings.EqualFold(string(w.TokenType), string(TokenTypeBearer)) {
-		return nil, errors.New("the answer's token_type is not Bearer")
-	}
+// sent at the time given. The access token alone decides whether it can be used
+// (RFC 6749 §5.1); the token beside the error is what can be kept of it all.
+func (a *Authenticator) newToken(w *OAuthToken, sent time.Time) (*Token, error) {
 	t := &Token{
-		AccessToken:  w.AccessToken,
-		TokenType:    string(TokenTypeBearer),
-		RefreshToken: w.RefreshToken,
-		IDToken:      w.IDToken,
-		Scopes:       strings.Fields(w.Scope),
+		AccessToken: w.AccessToken, TokenType: string(TokenTypeBearer), IDToken: w.IDToken,
+		RefreshToken: w.RefreshToken, Scopes: strings.Fields(w.Scope),
+		Obtained: sent.Round(0).UTC(), BaseURL: a.base.String(), ClientID: a.config.ClientID,
 	}
 	if w.ExpiresIn != 0 {
-		t.Expiry = sent.Add(w.ExpiresIn.Duration()).Round(0).UTC()
+		t.Expiry = t.Obtained.Add(w.ExpiresIn.Duration())
+	}
+	if !isToken(w.RefreshToken) {
+		t.RefreshToken = ""
+	}
+	switch {
+	case w.AccessToken == "":
+		return t, errors.New("the answer has no access_token")
+	case !isToken(w.AccessToken):
+		t.AccessToken = ""
+		return t, errors.New("the answer has a token with characters that none may have (RFC 6749 appendix A)")
+	case w.TokenType != "" && !strings.EqualFold(string(w.TokenType), string(TokenTypeBearer)):
+		t.TokenType = string(w.TokenType)
+		return t, errors.New("the answer's token_type is not Bearer")
 	}
 	return t, nil
+}
+
+// isToken reports whether s has only the characters that a token may have
+// (RFC 6749 appendix A.12 and A.17).
+func isToken(s string) bool {
+	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
+}
+
+// Verify checks the ID token of a token that was read from storage, as
+// [Authenticator.Complete] does but for the attempt's nonce and age, and
+// returns a copy of the token whose [Token.Claims] work. It fails with
+// [ErrNotVerified] where there is no ID token. One that a refresh carried over
+// may no longer pass: it has expired, or its at_hash is of an earlier access
+// token.
+func (a *Authenticator) Verify(ctx context.Context, token *Token) (*Token, error) {
+	const op = "verify"
+	if token == nil || token.IDToken == "" {
+		return nil, &Error{Op: op, Err: ErrNotVerified}
+	}
+	id, err := oidc.Parse(token.IDToken)
+	if err == nil {
+		err = id.Check(a.expected(token.AccessToken))
+	}
+	if err == nil && a.issuer != nil {
+		err = a.issuer.Verify(ctx, id)
+	}
+	if err != nil {
+		return nil, wrap(op, err)
+	}
+	checked := *token
+	checked.claims = id.Payload
+	return &checked, nil
+}
+
+// expected is what holds for every ID token that comes with the access token.
+func (a *Authenticator) expected(accessToken string) oidc.Expected {
+	return oidc.Expected{
+		Issuer: a.config.Issuer, ClientID: a.config.ClientID, AccessToken: accessToken, Leeway: a.config.Leeway,
+	}
+}
+
+// person returns issuer and subject of the ID token, "" where there is none or
+// it can't be read. It serves for refusing alone: the token need not have been
+// checked.
+func (t *Token) person() (issuer, subject string) {
+	if t == nil || t.IDToken == "" {
+		return "", ""
+	}
+	id, err := oidc.Parse(t.IDToken)
+	if err != nil {
+		return "", ""
+	}
+	return id.Claims.Issuer, id.Claims.Subject
 }

@@ -44,6 +44,7 @@ func TestBegin(t *testing.T) {
 		{name: "Connection", options: &BeginOptions{Connection: "google-oauth2"}, want: url.Values{"connection": {"google-oauth2"}}},
 		{name: "UILocales", options: &BeginOptions{UILocales: "de en"}, want: url.Values{"ui_locales": {"de en"}}},
 		{name: "RedirectURL", options: &BeginOptions{RedirectURL: "http://[::1]:9/cb?x=1"}, want: url.Values{"redirect_uri": {"http://[::1]:9/cb?x=1"}}},
+		{name: "ResponseMode", options: &BeginOptions{ResponseMode: ResponseModeQuery}, want: url.Values{"response_mode": {"query"}}},
 		{name: "MaxAge", options: &BeginOptions{MaxAge: time.Minute}, want: url.Values{"max_age": {"60"}}},
 		{name: "MaxAge, rounded up", options: &BeginOptions{MaxAge: time.Minute + 1}, want: url.Values{"max_age": {"61"}}},
 		{
@@ -52,10 +53,10 @@ func TestBegin(t *testing.T) {
 			want:    url.Values{"organization": {"org_1 & co"}, "screen_hint": {"signup"}},
 		}, {
 			name:    "everything",
-			options: &BeginOptions{"login", "h", "c", "l", "com.example:/cb", time.Second, url.Values{"x": {"y"}}},
+			options: &BeginOptions{"login", "h", "c", "l", "com.example:/cb", ResponseModeFragment, time.Second, url.Values{"x": {"y"}}},
 			want: url.Values{
 				"prompt": {"login"}, "login_hint": {"h"}, "connection": {"c"}, "ui_locales": {"l"}, "redirect_uri": {"com.example:/cb"},
-				"max_age": {"1"}, "x": {"y"},
+				"response_mode": {"fragment"}, "max_age": {"1"}, "x": {"y"},
 			},
 		}, {
 			name: "values that look like what the library puts in",
@@ -142,6 +143,7 @@ func TestBeginRefuses(t *testing.T) {
 		{names: "RedirectURL", options: &BeginOptions{RedirectURL: "https://example.com/cb#x"}},
 		{names: "Audience", config: func(c *Config) { c.Audience = "" }},
 		{names: "MaxAge", options: &BeginOptions{MaxAge: -1}},
+		{names: "ResponseMode", options: &BeginOptions{ResponseMode: "post"}},
 		{names: `Extra has "x"`, options: extra("x", "1", "2")},
 		{names: `Extra has ""`, options: extra("", "1")},
 	}
@@ -303,6 +305,30 @@ func TestParseCallback(t *testing.T) {
 		theRedirect + "?x=1#error=access_denied":      {"error": {"access_denied"}},
 		theRedirect + "?code=c&state=s#_=_":           {"code": {"c"}, "state": {"s"}},
 		"com.example:/cb?code=c&code=d":               {"code": {"c", "d"}},
+
+		// the values alone
+		"code=c&state=s":                     {"code": {"c"}, "state": {"s"}},
+		"state=s&code=c#_=_":                 {"code": {"c"}, "state": {"s"}},
+		"error=access_denied&state=s\n":      {"error": {"access_denied"}, "state": {"s"}},
+		"iss=https%3A%2F%2Fe&code=c&state=s": {"code": {"c"}, "state": {"s"}, "iss": {"https://e"}},
+		"scope=https://e/a&code=c&state=s":   {"code": {"c"}, "state": {"s"}, "scope": {"https://e/a"}},
+		"?code=c&state=s":                    {"code": {"c"}, "state": {"s"}},
+		"#code=c&state=s":                    {"code": {"c"}, "state": {"s"}},
+		"'?code=c&state=s'":                  {"code": {"c"}, "state": {"s"}},
+
+		// what comes along with copying
+		`"` + theRedirect + `?code=c&state=s"`:           {"code": {"c"}, "state": {"s"}},
+		"'" + theRedirect + "?code=c&state=s' ":          {"code": {"c"}, "state": {"s"}},
+		"<" + theRedirect + "?code=c&state=s>\r\n":       {"code": {"c"}, "state": {"s"}},
+		"\u201c" + theRedirect + "?code=c&state=s\u201d": {"code": {"c"}, "state": {"s"}},
+		"`" + theRedirect + "#code=c&state=s`":           {"code": {"c"}, "state": {"s"}},
+		"\u00a0" + theRedirect + "?code=c&state=s\u2003": {"code": {"c"}, "state": {"s"}},
+
+		// what others put in
+		theRedirect + "?session_state=a;b&code=c&state=s":            {"code": {"c"}, "state": {"s"}, "session_state": {"a;b"}},
+		theRedirect + "?hd=100%&code=c&state=s":                      {"code": {"c"}, "state": {"s"}},
+		theRedirect + "?x=1&x=2&code=c&state=s#100%":                 {"code": {"c"}, "state": {"s"}, "x": {"1", "2"}},
+		theRedirect + "?error=e&error_description=100% sure&state=s": {"error": {"e"}, "error_description": {"100% sure"}, "state": {"s"}},
 	} {
 		got, err := ParseCallback(raw)
 		require.NoError(t, err, raw)
@@ -310,10 +336,13 @@ func TestParseCallback(t *testing.T) {
 	}
 	for _, raw := range []string{
 		"", theRedirect, theRedirect + "?state=" + theState, theRedirect + "?code=%zz", "http://[::1?code=" + theCode,
-		theRedirect + "#code=%zz" + theCode, "code=" + theCode,
+		theRedirect + "#code=%zz" + theCode, "code=" + theCode, "state=" + theState, theCode, `""`, "code=%zz&state=" + theState,
+		theRedirect + "?code=" + theCode + "&state=%zz", theRedirect + "?code=" + theCode + "&state=s&iss=%", "see " + theRedirect,
 	} {
 		got, err := ParseCallback(raw)
 		require.Nil(t, got)
 		requireError(t, err, &Error{Op: "callback"})
 	}
+	_, err := ParseCallback(theRedirect + "?code=%zz" + theCode)
+	require.EqualError(t, err, "piecesauth: callback: the URL's code can't be read: copy the address anew, all of it")
 }
