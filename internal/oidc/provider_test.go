@@ -131,6 +131,8 @@ func TestUnknownKids(t *testing.T) {
 		k := makeKeys()
 		i := newIssuer(t, k.first)
 		p := i.provider()
+		requireKind(t, p.Verify(t.Context(), k.second.token(t)), Signature)
+		require.Equal(t, 1, i.asked("jwks"), "none are newer than those that were asked for just now")
 		for n := range 50 {
 			requireKind(t, p.Verify(t.Context(), k.second.named(strconv.Itoa(n)).token(t)), Signature)
 			time.Sleep(10 * time.Millisecond)
@@ -290,6 +292,7 @@ func TestPatience(t *testing.T) {
 				require.Equal(t, "jwks", e.Op)
 				require.Equal(t, tt.code, e.StatusCode)
 				require.Equal(t, 1, i.asked("jwks"), "Prepare is not patient")
+				require.Equal(t, 1, i.asked("discovery"), "which was read just now")
 				began := time.Now()
 				requireKind(t, p.Verify(t.Context(), k.first.token(t)), Keys)
 				require.Equal(t, 1+tt.asked, i.asked("jwks"))
@@ -547,4 +550,28 @@ func TestKeysMany(t *testing.T) {
 func TestClockSetBack(t *testing.T) {
 	require.Equal(t, mostAge, since(now().Add(time.Hour)))
 	require.Less(t, since(now()), time.Minute)
+}
+
+// TestNewerKnown asks for nothing where another call has had newer keys since.
+func TestNewerKnown(t *testing.T) {
+	k := makeKeys()
+	i := newIssuer(t, k.first)
+	p := i.provider()
+	require.NoError(t, p.Prepare(t.Context()))
+	newest, err := p.newer(t.Context(), new(keySet))
+	require.NoError(t, err)
+	require.Same(t, p.keys, newest)
+	require.Equal(t, 1, i.asked("jwks"))
+}
+
+// TestKeysTriedInTime: a caller whose context ends waits for no more keys.
+func TestKeysTriedInTime(t *testing.T) {
+	k := makeKeys()
+	p := newIssuer(t, k.first).provider()
+	require.NoError(t, p.Prepare(t.Context()))
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	err := p.keys.verify(ctx, k.first.token(t))
+	requireKind(t, err, Keys)
+	require.ErrorIs(t, err, context.Canceled)
 }

@@ -17,7 +17,7 @@
 // isn't known makes for at most five requests a minute. All who wait share one
 // request, which goes on when one of them leaves.
 //
-// github.com/MicahParks/jwkset was looked at for this. It gives up on a set for
+// github.com/MicahParks/jwkset was looked at for this. It drops a whole set for
 // one bad key, reads bodies without a bound, knows no Cache-Control and no age
 // after which a key is refused, has one key for a kid, makes a request for each
 // who waits, and refreshes from a goroutine that runs for ever.

@@ -84,11 +84,11 @@ func cause(err error, b []byte, v any) error {
 	case typ.Err != nil && hasMethods(typ.GoType):
 		return &opaque{"the JSON has a value that cannot be read", err}
 	}
-	kind := map[jsontext.Kind]string{'n': "null", 't': "bool", 'f': "bool", '"': "string", '0': "number", '{': "object", '[': "array"}[typ.JSONKind]
+	kind := map[jsontext.Kind]string{'n': "a null", 't': "a bool", 'f': "a bool", '"': "a string", '0': "a number", '{': "an object", '[': "an array"}[typ.JSONKind]
 	if kind == "" {
-		kind = "value"
+		kind = "a value"
 	}
-	return fmt.Errorf("the JSON has a %s where %s cannot be one", kind, field(typ.JSONPointer, v))
+	return fmt.Errorf("the JSON has %s where %s cannot be one", kind, field(typ.JSONPointer, v))
 }
 
 // field names what p points to by those of its parts that are fields of v's

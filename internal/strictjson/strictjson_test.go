@@ -84,8 +84,8 @@ func TestUnmarshal(t *testing.T) {
 		`{"email_verified":"true"}`:                "the JSON has a string where email_verified cannot be one",
 		`{"identities":[{"user_id":1234567}]}`:     "the JSON has a number where identities.user_id cannot be one",
 		`{"counts":{"` + secret + `":true}}`:       "the JSON has a bool where counts cannot be one",
-		`{"user_metadata":[]}`:                     "the JSON has a array where user_metadata cannot be one",
-		`{"name":{"` + secret + `":1}}`:            "the JSON has a object where name cannot be one",
+		`{"user_metadata":[]}`:                     "the JSON has an array where user_metadata cannot be one",
+		`{"name":{"` + secret + `":1}}`:            "the JSON has an object where name cannot be one",
 		`{"raw":"` + secret + `!"}`:                "the JSON has a string where raw cannot be one",
 		`{"updated_at":"` + secret + `"}`:          errFixed.Error(),
 		`{"updated_at":"plain"}`:                   "the JSON has a value that cannot be read",
@@ -158,7 +158,7 @@ func TestUnmarshalLenient(t *testing.T) {
 func TestUnmarshalLenientRefuses(t *testing.T) {
 	for in, says := range map[string]string{
 		`{"name":1,"sub":1234567}`:                             "the JSON has a number where sub cannot be one",
-		`{"sub":["` + secret + `"]}`:                           "the JSON has a array where sub cannot be one",
+		`{"sub":["` + secret + `"]}`:                           "the JSON has an array where sub cannot be one",
 		`{"sub":"a","name":1,"name":"x"}`:                      "the JSON has a name twice",
 		`{"sub":"a","name":{"x":1,"x":2}}`:                     "the JSON has a name twice",
 		`{"sub":"a","counts":{"x":"a","x":2}}`:                 "the JSON has a name twice",
