@@ -220,7 +220,7 @@ func BenchmarkAuthorizationURL(b *testing.B) {
 	b.Run("ours", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if auth.begin.url(value, value, value) == "" {
+			if auth.attempts.url(value, value, value) == "" {
 				b.Fatal()
 			}
 		}

@@ -174,7 +174,7 @@ func authorize(ctx context.Context, a *Authenticator) error {
 	return err
 }
 
-func exchange(ctx context.Context, a *Authenticator) error {
+func exchangeCode(ctx context.Context, a *Authenticator) error {
 	_, err := a.Exchange(ctx, TokenizedPKCE{Code: theCode, CodeVerifier: theVerifier})
 	return err
 }
@@ -198,7 +198,7 @@ const (
 	tokenBody   = `{"access_token":"` + theAccess + `","token_type":"Bearer","expires_in":86400}`
 	theSchema   = `{"migration":0,"semantic":"MAJOR_0_MINOR_0_PATCH_1"}`
 	acceptGzip  = "Accept-Encoding: gzip" // net/http's own
-	userAgent   = "User-Agent: Go-http-client/1.1"
+	userAgent   = "User-Agent: piecesauth-go/" + Version
 	sentReturn  = "&returnTo=https%3A%2F%2Fexample.com%2Fbye"
 	sentDefault = "audience=https%3A%2F%2Fpieces.us.auth0.com%2Fapi%2Fv2%2F&client_id=" + theClient +
 		"&code_challenge=" + theChallenge + "&code_challenge_method=S256" +
@@ -262,7 +262,7 @@ func TestRequests(t *testing.T) {
 			want: get("/authorize?"+strings.Replace(sentDefault, "&redirect_uri=http%3A%2F%2Flocalhost%3A3000%2Fpkce%2Fresponse%2Fcode", "", 1), authorizeAccept),
 		}, {
 			name: "exchange a code",
-			call: exchange,
+			call: exchangeCode,
 			want: post(sentCode),
 		}, {
 			name:   "exchange a code, every field given",
@@ -606,12 +606,22 @@ func TestExchangeAnswers(t *testing.T) {
 		}, {
 			name:   "no token type",
 			answer: reply(200, `{"access_token":"`+theAccess+`"}`, asJSON),
-			err:    &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome},
-		}, {
-			name:   "expires_in as something else",
-			answer: tokenWith(`,"expires_in":{}`),
-			err:    &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome},
+			want:   bearer,
 		},
+		{name: "a token type that is null", answer: reply(200, `{"access_token":"`+theAccess+`","token_type":null}`, asJSON), want: bearer},
+		{name: "a token type that is a list", answer: reply(200, `{"access_token":"`+theAccess+`","token_type":["Bearer"]}`, asJSON), want: bearer},
+		{name: "expires_in as an object", answer: tokenWith(`,"expires_in":{}`), want: bearer},
+		{name: "expires_in as a date", answer: tokenWith(`,"expires_in":"2026-01-02T03:04:05Z"`), want: bearer},
+		{name: "a scope that is a list", answer: tokenWith(`,"scope":["openid","email"]`), want: Token{AccessToken: theAccess, TokenType: "Bearer", Scopes: Scopes{"openid", "email"}}},
+		{name: "a scope that is a number", answer: tokenWith(`,"scope":1`), want: bearer},
+		{name: "an ID token that is an object", answer: tokenWith(`,"id_token":{}`), want: bearer},
+		{name: "a refresh token that is an object", answer: tokenWith(`,"refresh_token":{}`), want: bearer},
+		{name: "a refresh token that none can be", answer: tokenWith(`,"refresh_token":"a\r\nb"`), want: bearer},
+		{name: "a byte order mark", answer: reply(200, "\ufeff"+tokenBody, asJSON), want: bearer, expiry: day},
+		{name: "201", answer: reply(201, tokenBody, asJSON), want: bearer, expiry: day},
+		{name: "names in other letters", answer: reply(200, `{"access_token":"`+theAccess+`","ACCESS_TOKEN":"x","Refresh_Token":"y"}`, asJSON), want: bearer},
+		{name: "an access token twice", answer: reply(200, `{"access_token":"`+theAccess+`","access_token":"x"}`, asJSON), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
+		{name: "an access token that is a number", answer: reply(200, `{"access_token":1}`, asJSON), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
 		{name: "no access token", answer: reply(200, `{"token_type":"Bearer","expires_in":60}`, asJSON), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
 		{name: "an empty object", answer: reply(200, "{}", asJSON), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
 		{name: "null", answer: reply(200, "null", asJSON), err: &Error{StatusCode: 200}, causes: []error{ErrUnknownOutcome}},
@@ -683,15 +693,20 @@ func TestExchangeAnswers(t *testing.T) {
 					require.Nil(t, got)
 					tt.err.Op = op
 					requireError(t, err, tt.err, tt.causes...)
-					if tt.err.Code != "" || tt.err.StatusCode >= 400 {
+					switch {
+					case tt.err.Code != "" || tt.err.StatusCode > 400:
 						require.NoError(t, errors.Unwrap(err), "the refusal says it all")
-					} else {
+					case tt.err.StatusCode == 400:
+						require.ErrorContains(t, err, strings.TrimPrefix(w.URL, "http://")+"/oauth/token", "where it comes from")
+					default:
 						require.Error(t, errors.Unwrap(err), "what is wrong with it")
 					}
 					return
 				}
 				require.NoError(t, err)
 				want := tt.want
+				require.WithinRange(t, got.Obtained, before.Truncate(0), after)
+				want.Obtained, want.BaseURL, want.ClientID = got.Obtained, w.URL+"/", theClient
 				if op == "refresh" && want.RefreshToken == "" {
 					want.RefreshToken = theRefresh // which is carried over
 				}
@@ -880,7 +895,7 @@ func TestLogoutURL(t *testing.T) {
 func TestRedirectsAreRefused(t *testing.T) {
 	for _, status := range []int{301, 302, 303, 307, 308} {
 		for op, call := range map[string]func(context.Context, *Authenticator) error{
-			"exchange": exchange, "refresh": refresh, "userinfo": userInfo,
+			"exchange": exchangeCode, "refresh": refresh, "userinfo": userInfo,
 			"authorize": authorize, "logout": logout,
 		} {
 			t.Run(fmt.Sprint(op, " ", status), func(t *testing.T) {
@@ -952,7 +967,7 @@ func TestTooLarge(t *testing.T) {
 		return err
 	}
 	for op, call := range map[string]func(context.Context, *Authenticator) error{
-		"authorize": authorize, "exchange": exchange, "userinfo": userInfo, "logout": logout, "api": api,
+		"authorize": authorize, "exchange": exchangeCode, "userinfo": userInfo, "logout": logout, "api": api,
 	} {
 		t.Run(op, func(t *testing.T) {
 			for _, answer := range []http.HandlerFunc{reply(200, body(1<<20), asJSON, "Content-Length: 1048576"), chunked(1 << 20)} {
@@ -976,7 +991,7 @@ func TestTooLarge(t *testing.T) {
 func TestRetries(t *testing.T) {
 	const first, second = 250 * time.Millisecond, 500 * time.Millisecond
 	calls := map[string]func(context.Context, *Authenticator) error{
-		"authorize": authorize, "exchange": exchange, "refresh": refresh, "userinfo": userInfo, "logout": logout,
+		"authorize": authorize, "exchange": exchangeCode, "refresh": refresh, "userinfo": userInfo, "logout": logout,
 	}
 	for _, tt := range []struct {
 		name   string
@@ -1147,20 +1162,15 @@ func TestRefusedUnsent(t *testing.T) {
 			return err
 		}},
 		{op: "authorize", names: "Audience", config: func(c *Config) { c.Audience = "" }, call: authorize},
-		{op: "authorize", names: "Scope", config: func(c *Config) { c.Scopes, c.RedirectURL = Scopes{}, "" }, call: authorize},
 		{op: "exchange", names: "Code", call: exchangeOf(TokenizedPKCE{})},
 		{op: "exchange", names: "CodeVerifier", call: exchangeOf(TokenizedPKCE{Code: theCode})},
-		{op: "exchange", names: "RedirectURI", config: func(c *Config) { c.RedirectURL = "" }, call: exchange},
+		{op: "exchange", names: "RedirectURI", config: func(c *Config) { c.RedirectURL = "" }, call: exchangeCode},
 		{op: "exchange", names: "RefreshToken", call: exchangeOf(TokenizedPKCE{GrantType: GrantTypeRefreshToken, Code: theCode})},
 		{op: "exchange", names: "GrantType", call: exchangeOf(TokenizedPKCE{Code: theCode, RefreshToken: theRefresh})},
 		{op: "exchange", names: "GrantType", call: exchangeOf(TokenizedPKCE{GrantType: "password", Code: theCode})},
 		{op: "refresh", names: "RefreshToken", call: func(ctx context.Context, a *Authenticator) error { _, err := a.Refresh(ctx, nil); return err }},
 		{op: "refresh", names: "RefreshToken", call: func(ctx context.Context, a *Authenticator) error {
 			_, err := a.Refresh(ctx, &Token{AccessToken: theAccess})
-			return err
-		}},
-		{op: "refresh", names: "ID token", call: func(ctx context.Context, a *Authenticator) error {
-			_, err := a.Refresh(ctx, &Token{RefreshToken: theRefresh, IDToken: "x"})
 			return err
 		}},
 		{op: "userinfo", names: "AccessToken", call: func(ctx context.Context, a *Authenticator) error { _, err := a.UserInfo(ctx, nil); return err }},
@@ -1215,7 +1225,20 @@ func TestNew(t *testing.T) {
 		{"RedirectURL", func(c *Config) { c.RedirectURL = "http://[::1" }},
 		{"Scopes", func(c *Config) { c.Scopes = Scopes{"openid", ""} }},
 		{"Scopes", func(c *Config) { c.Scopes = Scopes{"openid profile"} }},
-		{"Scope", func(c *Config) { c.Scopes = Scopes{} }},
+		{"Scopes", func(c *Config) { c.Scopes = Scopes{"openid,profile"} }},
+		{"Scopes", func(c *Config) { c.Scopes = Scopes{"openid\u00a0profile"} }},
+		{"Scopes", func(c *Config) { c.Scopes = Scopes{`"openid"`} }},
+		{"ClientID", func(c *Config) { c.ClientID = "id\n" }},
+		{"ClientID", func(c *Config) { c.ClientID = " id" }},
+		{"ClientID", func(c *Config) { c.ClientID = "i\x00d" }},
+		{"Audience", func(c *Config) { c.Audience = "https://api.example.com/\n" }},
+		{"ApplicationID", func(c *Config) { c.ApplicationID = "a\r\nX: y" }},
+		{"UserAgent", func(c *Config) { c.UserAgent = "a\r\nX: y" }},
+		{"RedirectURL", func(c *Config) { c.RedirectURL = "javascript:alert(1)" }},
+		{"RedirectURL", func(c *Config) { c.RedirectURL = "JavaScript:alert(1)" }},
+		{"RedirectURL", func(c *Config) { c.RedirectURL = "data:text/html,x" }},
+		{"RedirectURL", func(c *Config) { c.RedirectURL = "file:///cb" }},
+		{"Leeway", func(c *Config) { c.Leeway = -1 }},
 		{"ResponseMode", func(c *Config) { c.ResponseMode = "form" }},
 		{"RefreshBefore", func(c *Config) { c.RefreshBefore = -time.Second }},
 		{"Issuer", func(c *Config) { c.Issuer = "http://auth.example.com/" }},
@@ -1223,7 +1246,6 @@ func TestNew(t *testing.T) {
 		{"Issuer", func(c *Config) { c.Issuer = "https://auth.example.com/?x" + theState }},
 		{"IDTokenAlgorithms", func(c *Config) { c.IDTokenAlgorithms = []string{"RS256", "HS256"} }},
 		{"IDTokenAlgorithms", func(c *Config) { c.IDTokenAlgorithms = []string{"none"} }},
-		{"IDTokenAlgorithms", func(c *Config) { c.Issuer, c.IDTokenAlgorithms = "https://auth.example.com/", []string{} }},
 	} {
 		c := good
 		tt.change(&c)
@@ -1247,6 +1269,10 @@ func TestNew(t *testing.T) {
 		func(c *Config) {
 			c.Issuer, c.IDTokenAlgorithms = "https://auth.example.com/", []string{"ES256", "EdDSA", "PS512"}
 		},
+		func(c *Config) { c.Scopes = Scopes{} }, // as of a Config that went through JSON
+		func(c *Config) { c.Issuer, c.IDTokenAlgorithms = "https://auth.example.com/", []string{} },
+		func(c *Config) { c.BaseURL = "HTTPS://Auth.Example.COM" },
+		func(c *Config) { c.BaseURL = "http://LOCALHOST:1000" },
 	} {
 		c := good
 		change(&c)
@@ -1374,6 +1400,8 @@ func TestTimestamp(t *testing.T) {
 		`1767323045.5`:                second.Add(500 * time.Millisecond),
 		`0`:                           time.Unix(0, 0),
 		`253402300799`:                time.Date(9999, 12, 31, 23, 59, 59, 0, time.UTC),
+		`253402300800`:                time.UnixMilli(253402300800),
+		`1767323045000`:               second,
 		`null`:                        {},
 		`""`:                          {},
 	} {
@@ -1386,7 +1414,7 @@ func TestTimestamp(t *testing.T) {
 		require.NoError(t, json.Unmarshal(wire, &again))
 		require.True(t, got.Equal(again.Time))
 	}
-	for _, text := range []string{`"yesterday"`, `{}`, `true`, `-1`, `253402300800`, `1e300`, `"NaN"`} {
+	for _, text := range []string{`"yesterday"`, `{}`, `true`, `-1`, `253402300800000`, `1e300`, `"NaN"`} {
 		var got Timestamp
 		require.Error(t, json.Unmarshal([]byte(text), &got), text)
 	}

@@ -484,7 +484,7 @@ func (c *conformanceCase) play(t *testing.T, mode piecesauth.ResponseMode, withI
 	}
 	_, err = j.signIn(nil)
 	require.NoError(t, err, "without the fault")
-	return "refused: `" + e.Error() + "`"
+	return "refused: `" + strings.ReplaceAll(e.Error(), server.URL, "https://issuer.example") + "`"
 }
 
 // journey is one run of a case.

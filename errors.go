@@ -27,8 +27,8 @@ var (
 	ErrBrowserRequired = errors.New("a browser is required")
 	// ErrUnknownOutcome: the request to the token endpoint may have been acted
 	// on, but no usable answer came back. The code or refresh token in it may
-	// be spent; it was not sent again, and sending it again can revoke every
-	// token of the sign-in.
+	// be spent, or is, as the text then says; it was not sent again, and sending
+	// it again can revoke every token of the sign-in.
 	ErrUnknownOutcome = errors.New("unknown whether the server acted")
 	// ErrStateMismatch: the callback does not belong to the attempt
 	// (RFC 6749 §10.12).
@@ -85,6 +85,7 @@ type Error struct {
 	Token *Token `json:"-"`
 
 	unknownOutcome bool
+	spent          bool // so the outcome is known, for whoever reads
 	signIn         bool // for ErrSignInRequired, where Code doesn't say
 }
 
@@ -106,7 +107,10 @@ func (e *Error) Error() string {
 	if e.Err != nil {
 		parts = append(parts, e.Err.Error())
 	}
-	if e.unknownOutcome {
+	switch {
+	case e.spent:
+		parts = append(parts, "the code or refresh token is spent")
+	case e.unknownOutcome:
 		parts = append(parts, ErrUnknownOutcome.Error())
 	}
 	return strings.Join(parts, ": ")

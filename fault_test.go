@@ -34,6 +34,9 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/piecesauth/piecesauth/internal/exchange"
+	"github.com/piecesauth/piecesauth/internal/oidc"
 	"go.uber.org/goleak"
 )
 
@@ -97,7 +100,7 @@ var operations = []operation{
 	},
 	{
 		name: "Refresh", op: "refresh", method: "POST", path: "/oauth/token",
-		mediaType: jsonType, good: goodToken, bent: `{"access_token":"a","token_type":"Bearer","refresh_token":1}`,
+		mediaType: jsonType, good: goodToken, bent: `{"access_token":1,"token_type":"Bearer","refresh_token":1}`,
 		call: func(ctx context.Context, a *Authenticator) (any, error) {
 			return a.Refresh(ctx, &Token{RefreshToken: faultRefresh})
 		},
@@ -105,7 +108,7 @@ var operations = []operation{
 	},
 	{
 		name: "Complete", op: "complete", method: "POST", path: "/oauth/token",
-		mediaType: jsonType, good: goodToken, bent: `{"access_token":"a","token_type":"Bearer","expires_in":{}}`,
+		mediaType: jsonType, good: goodToken, bent: `{"access_token":["a"],"token_type":"Bearer","expires_in":{}}`,
 		call: func(ctx context.Context, a *Authenticator) (any, error) {
 			attempt := &Attempt{State: faultState, Nonce: faultNonce, Verifier: faultVerifier, RedirectURL: faultRedirect}
 			return a.Complete(ctx, attempt, url.Values{"state": {faultState}, "code": {faultCode}})
@@ -137,14 +140,14 @@ var operations = []operation{
 		name: "Discovery", op: "discovery", method: "GET", path: "/.well-known/openid-configuration",
 		mediaType: jsonType, good: `{"issuer":"ISSUER","jwks_uri":"ISSUER/keys"}`, bent: `{"issuer":1}`,
 		call: func(ctx context.Context, a *Authenticator) (any, error) {
-			m, err := a.metadata(ctx)
+			m, err := a.issuer.Metadata(ctx)
 			if err != nil {
-				return nil, err
+				return nil, wrap("discovery", err)
 			}
 			return m, nil
 		},
 		right: func(t *testing.T, v any) {
-			assert.True(t, strings.HasSuffix(v.(*metadata).KeysURL, "/keys"))
+			assert.True(t, strings.HasSuffix(v.(*oidc.Metadata).KeysURL, "/keys"))
 		},
 	},
 	{
@@ -152,14 +155,35 @@ var operations = []operation{
 		mediaType: jsonType, bent: `{"keys":{}}`,
 		good: `{"keys":[{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`,
 		call: func(ctx context.Context, a *Authenticator) (any, error) {
-			a.issuer.metadata.Store(&metadata{Issuer: a.config.Issuer, KeysURL: a.config.Issuer + "/keys"})
-			if err := a.fetchKeys(ctx); err != nil {
-				return nil, err
+			p := oidc.NewProvider(oidc.ProviderConfig{
+				URL: a.config.Issuer, CheckURL: exchange.CheckURL,
+				Fetch: func(ctx context.Context, op, from, accept string) (oidc.Response, error) {
+					if op == "discovery" {
+						return oidc.Response{StatusCode: 200, Body: []byte(`{"issuer":"` + a.config.Issuer + `","jwks_uri":"` + a.config.Issuer + `/keys"}`)}, nil
+					}
+					return a.fetch(ctx, op, from, accept)
+				},
+			})
+			if err := p.Prepare(ctx); err != nil {
+				return nil, wrap("jwks", err)
 			}
-			return *a.issuer.keys.Load(), nil
+			return true, nil
 		},
-		right: func(t *testing.T, v any) { assert.Len(t, v, 1) },
+		right: func(t *testing.T, v any) { assert.Equal(t, true, v) },
 	},
+}
+
+// asksIssuer configures the issuer for the operations that ask it; the others
+// are to check no ID token.
+func (op *operation) asksIssuer(t *testing.T, a **Authenticator, issuer string) {
+	if op.op != "discovery" && op.op != "jwks" {
+		return
+	}
+	config := (*a).config
+	config.Issuer = issuer
+	var err error
+	*a, err = New(config)
+	require.NoError(t, err)
 }
 
 // outcome is what a cell has to end in: the right value, or an *Error that is so.
@@ -375,10 +399,7 @@ func (f *fault) run(t *testing.T, op *operation, virtual bool) {
 		HTTPClient: &http.Client{Transport: transport},
 	})
 	require.NoError(t, err)
-	a.config.Issuer = s.url // for those who ask it; the others are to check no ID token
-	if op.name != "Discovery" && op.name != "JWKS" {
-		a.config.Issuer = ""
-	}
+	op.asksIssuer(t, &a, s.url)
 
 	if f.twice {
 		v, err := op.call(ctx, a)
@@ -984,11 +1005,11 @@ func waitingRows() []fault {
 			},
 			want: outcome{status: 429, after: 8 * time.Second, is: context.Canceled, wait: [2]time.Duration{2 * time.Second, 2 * time.Second}},
 		},
-		{name: "hang, with no deadline", want: outcome{is: context.DeadlineExceeded, unknown: true, wait: [2]time.Duration{callTimeout, callTimeout}}},
+		{name: "hang, with no deadline", want: outcome{is: context.DeadlineExceeded, unknown: true, wait: [2]time.Duration{exchange.Timeout, exchange.Timeout}}},
 		{
 			name: "slow drip, with no deadline",
 			play: func(x *faultConn) { x.say("HTTP/1.1 200 OK\r\n\r\n"); x.drip(" ") },
-			want: outcome{status: 200, is: context.DeadlineExceeded, unknown: true, wait: [2]time.Duration{callTimeout, callTimeout}},
+			want: outcome{status: 200, is: context.DeadlineExceeded, unknown: true, wait: [2]time.Duration{exchange.Timeout, exchange.Timeout}},
 		},
 	}
 	// The hints, each in a 429 that is followed by the right answer.
@@ -1055,10 +1076,7 @@ func TestFaultsOverHTTP2(t *testing.T) {
 				defer s.Close()
 				a, err := New(Config{BaseURL: s.URL, ClientID: "client", RedirectURL: faultRedirect, Audience: "audience", HTTPClient: s.Client()})
 				require.NoError(t, err)
-				a.config.Issuer = s.URL
-				if op.name != "Discovery" && op.name != "JWKS" {
-					a.config.Issuer = ""
-				}
+				op.asksIssuer(t, &a, s.URL)
 				_, err = op.call(t.Context(), a)
 				var e *Error
 				require.ErrorAs(t, err, &e)
@@ -1189,10 +1207,7 @@ func TestFaultHeap(t *testing.T) {
 					// The default client, whose headers are bounded too.
 					a, err := New(Config{BaseURL: s.url, ClientID: "client", RedirectURL: faultRedirect, Audience: "audience"})
 					require.NoError(t, err)
-					a.config.Issuer = s.url
-					if op.name != "Discovery" && op.name != "JWKS" {
-						a.config.Issuer = ""
-					}
+					op.asksIssuer(t, &a, s.url)
 
 					var before, after runtime.MemStats
 					runtime.ReadMemStats(&before)

@@ -109,7 +109,7 @@ func (t *Timestamp) UnmarshalJSON(data []byte) error {
 		return errTimestamp
 	}
 	whole, part := math.Modf(f)
-	t.Time = time.Unix(int64(whole), int64(part*1e9)).UTC()
+	t.Time = time.Unix(int64(whole), int64(math.Round(part*1e6))*1000).UTC()
 	return nil
 }
 

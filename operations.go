@@ -170,7 +170,7 @@ func parseResult(answer *exchange.Answer) (url.Values, error) {
 	switch {
 	case strings.HasPrefix(text, "{"):
 		var fields map[string]any
-		if err := decode(answer.Body, &fields); err != nil {
+		if err := strictjson.Unmarshal(answer.Body, &fields); err != nil {
 			return nil, err
 		}
 		v := url.Values{}
@@ -205,7 +205,7 @@ func newResult(v url.Values) (*ResultedPKCE, error) {
 	var r ResultedPKCE
 	err := runtime.BindForm(&r, v, nil, nil)
 	if text := v.Get("schema"); err == nil && text != "" {
-		err = decode([]byte(text), &r.Schema)
+		err = strictjson.Unmarshal([]byte(text), &r.Schema)
 	}
 	switch {
 	case err != nil:
@@ -265,10 +265,9 @@ func (a *Authenticator) exchange(ctx context.Context, op string, grant Tokenized
 		return g, nil
 	}
 	e := refusal(op, a.token.URL, &answer, secrets...)
-	e.unknownOutcome = e.Code == ""
 	if e.Code == "" {
-		e.Err = cause
-		e.Token = g.token
+		e.Err, e.Token = cause, g.token
+		e.unknownOutcome, e.spent = true, g.token != nil
 	}
 	return granted{}, e
 }
@@ -282,7 +281,7 @@ func (a *Authenticator) readGrant(answer *exchange.Answer, sent time.Time) (gran
 		Scope scopeAnswer `json:"scope"`
 	}
 	if err := strictjson.UnmarshalLenient(answer.Body, &w, "access_token"); err != nil {
-		return granted{}, jsonCause(err)
+		return granted{}, err
 	}
 	w.OAuthToken.Scope = w.Scope.text
 	token, err := a.newToken(&w.OAuthToken, sent)
@@ -405,7 +404,7 @@ func (a *Authenticator) UserInfo(ctx context.Context, token *Token) (*User, erro
 	}
 	user := new(User)
 	if err := user.read(answer.Body); err != nil {
-		return nil, &Error{Op: op, StatusCode: answer.StatusCode, Err: jsonCause(err)}
+		return nil, &Error{Op: op, StatusCode: answer.StatusCode, Err: err}
 	}
 	if user.Sub+user.UserID == "" && user.isRefusal() {
 		return nil, refusal(op, a.userInfo.URL, &answer, token.AccessToken, token.RefreshToken, token.IDToken) // for all its status
@@ -455,7 +454,7 @@ func (u *User) isRefusal() bool {
 	var w struct {
 		Error any `json:"error"`
 	}
-	return decode(u.raw, &w) == nil && w.Error != nil
+	return strictjson.Unmarshal(u.raw, &w) == nil && w.Error != nil
 }
 
 // Claims decodes the whole profile into v, as [encoding/json] does, but for
@@ -467,7 +466,7 @@ func (u *User) Claims(v any) error {
 		err = strictjson.UnmarshalCaller(b, v)
 	}
 	if err != nil {
-		return &Error{Op: "userinfo", Err: jsonCause(err)}
+		return &Error{Op: "userinfo", Err: err}
 	}
 	return nil
 }
@@ -575,11 +574,10 @@ func (a *Authenticator) fetch(ctx context.Context, op, from, accept string) (oid
 // OAuth error in its body (RFC 6749 §5.2) or its challenge (RFC 6750 §3).
 func refusal(op string, from *url.URL, answer *exchange.Answer, secrets ...string) *Error {
 	e := &Error{Op: op, StatusCode: answer.StatusCode}
-	var w OAuthError
-	_ = strictjson.UnmarshalLenient(answer.Body, &w) // some send HTML, text, or an object in "error"
+	w := readError(answer.Body)
 	for _, c := range exchange.Challenges(answer.Header) {
 		if w.Error == "" {
-			w.Error, w.ErrorDescription, w.ErrorURI = c.Parameters["error"], c.Parameters["error_description"], c.Parameters["error_uri"]
+			w = OAuthError{Error: c.Parameters["error"], ErrorDescription: c.Parameters["error_description"], ErrorURI: c.Parameters["error_uri"]}
 		}
 	}
 	e.setOAuth(w.Error, w.ErrorDescription, w.ErrorURI, secrets)
@@ -593,20 +591,22 @@ func refusal(op string, from *url.URL, answer *exchange.Answer, secrets ...strin
 	case answer.StatusCode < 300:
 		e.Err = errors.New("the answer is not what was asked for")
 	case answer.StatusCode == http.StatusNotFound, answer.StatusCode == http.StatusBadRequest:
-		e.Err = errors.New("is what " + exchange.Printable(from.Host+from.EscapedPath()) + " answered: is it the right server?")
+		e.Err = errors.New(exchange.Printable(from.Host+from.EscapedPath()) + " says no more: is it the right server?")
 	}
 	return e
 }
 
-// decode reads a JSON object into v.
-func decode(b []byte, v any) error { return jsonCause(strictjson.Unmarshal(b, v)) }
-
-// jsonCause lets what is too large be the same error everywhere.
-func jsonCause(err error) error {
-	if errors.Is(err, strictjson.ErrTooLarge) {
-		return ErrTooLarge
+// readError reads what of an error is text: some servers send HTML instead, or
+// an object in "error".
+func readError(body []byte) OAuthError {
+	var w struct {
+		Error       any `json:"error"`
+		Description any `json:"error_description"`
+		URI         any `json:"error_uri"`
 	}
-	return err
+	_ = strictjson.Unmarshal(body, &w)
+	text := func(v any) string { s, _ := v.(string); return s }
+	return OAuthError{Error: text(w.Error), ErrorDescription: text(w.Description), ErrorURI: text(w.URI)}
 }
 
 // shallow copies a header for one call: transports add to what they are given.

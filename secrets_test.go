@@ -29,6 +29,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/piecesauth/piecesauth/internal/exchange"
 )
 
 // The tests of this file plant known secrets in every place they can stand,
@@ -288,7 +290,7 @@ func secretValues(t *testing.T) map[string]any {
 		"User":                    user,
 		"Error": Error{
 			Op: "authorize", URI: "https://auth.example/authorize?state=" + url.QueryEscape(state), Code: "x",
-			Err: &opaque{"failed", textError("GET /authorize?state=" + state)},
+			Err: &exchange.Opaque{Text: "failed", Cause: textError("GET /authorize?state=" + state)},
 		},
 		"Auth0LogoutResponse":           *loggedOut,
 		"AuthorizeAuth0Response":        *authorized,
@@ -370,7 +372,7 @@ func TestSecretsInPanics(t *testing.T) {
 				all = append(all, bare...)
 			}
 		}
-		all = append(all, &Error{Op: "x", Err: &opaque{"failed", textError(planted["state"])}})
+		all = append(all, &Error{Op: "x", Err: &exchange.Opaque{Text: "failed", Cause: textError(planted["state"])}})
 		var dieOf func([]any)
 		dieOf = func(vs []any) { // the runtime prints all panics that were on their way
 			if len(vs) > 1 {
@@ -723,7 +725,7 @@ func TestSecretsOfInput(t *testing.T) {
 			}{})
 		},
 		"profile read": func() error {
-			return json.Unmarshal([]byte(`{"identities":[{"access_token":{"`+code+`":1}}]}`), new(User))
+			return json.Unmarshal([]byte(`{"sub":{"`+code+`":1},"identities":[{"access_token":{"`+code+`":1}}]}`), new(User))
 		},
 		"expiry read": func() error {
 			return json.Unmarshal([]byte(`{"access_token":7,"refresh_token":"`+code+`"}`), new(Token))

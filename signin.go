@@ -178,7 +178,7 @@ func (o *BeginOptions) extra(sent url.Values) (url.Values, error) {
 		}
 		if name == "max_age" {
 			if n, err := strconv.Atoi(values[0]); err != nil || n < 0 {
-				return nil, errors.New("Extra has a max_age that is no number of seconds")
+				return nil, fmt.Errorf("Extra has %q, but not with a number of seconds", name)
 			}
 		}
 		extra[name] = values
@@ -269,7 +269,7 @@ func (a *Authenticator) Complete(ctx context.Context, attempt *Attempt, callback
 	}
 	if err := a.checkAttemptToken(ctx, attempt, g.token); err != nil {
 		e := wrap(op, err)
-		e.unknownOutcome = true // or rather known: the code is spent
+		e.unknownOutcome, e.spent = true, true
 		return nil, e
 	}
 	return g.token, nil
@@ -302,6 +302,7 @@ func (a *Authenticator) checkAttemptToken(ctx context.Context, attempt *Attempt,
 	if err != nil {
 		return err
 	}
+	id.Claims.Issuer = redact.Cut(id.Claims.Issuer, 8, []string{attempt.State, attempt.Nonce, attempt.Verifier, token.RefreshToken, token.AccessToken})
 	expected := a.expected(token.AccessToken)
 	expected.Nonce = attempt.Nonce
 	if attempt.MaxAge > 0 {
@@ -461,7 +462,7 @@ func (a *Authenticator) Refresh(ctx context.Context, previous *Token) (*Token, e
 	}
 	if err := a.checkRefreshed(ctx, token, previous, before); err != nil {
 		e := wrap(op, err)
-		e.unknownOutcome = true
+		e.unknownOutcome, e.spent = true, true
 		var check *oidc.Error
 		if errors.As(err, &check) && (check.Kind == oidc.Issuer || check.Kind == oidc.Subject) {
 			e.signIn = true
@@ -501,6 +502,13 @@ func (a *Authenticator) checkPrevious(previous *Token) (*previousToken, error) {
 	return &previousToken{claims: id.Claims, raw: previous.IDToken, payload: previous.claims}, nil
 }
 
+// isClock reports whether the times of the ID token are wrong by so little that
+// a clock may be.
+func (a *Authenticator) isClock(id *oidc.Token, expected oidc.Expected) bool {
+	expected.Leeway = 24 * time.Hour
+	return id.Check(expected) == nil
+}
+
 // checkRefreshed checks the ID token of a refreshed token. One that is missing,
 // or can't be checked just now, is replaced by the previous one.
 func (a *Authenticator) checkRefreshed(ctx context.Context, token, previous *Token, before *previousToken) error {
@@ -516,6 +524,7 @@ func (a *Authenticator) checkRefreshed(ctx context.Context, token, previous *Tok
 	if err != nil {
 		return err
 	}
+	id.Claims.Issuer = redact.Cut(id.Claims.Issuer, 8, []string{previous.RefreshToken, previous.AccessToken, previous.IDToken, token.RefreshToken, token.AccessToken})
 	expected := a.expected(token.AccessToken)
 	if before != nil {
 		expected.Previous = &before.claims
@@ -528,7 +537,7 @@ func (a *Authenticator) checkRefreshed(ctx context.Context, token, previous *Tok
 	switch {
 	case err == nil:
 		token.IDToken, token.claims = raw, id.Payload
-	case errors.As(err, &check) && (check.Kind == oidc.Clock || check.Kind == oidc.Keys):
+	case errors.As(err, &check) && (check.Kind == oidc.Keys || check.Kind == oidc.Clock && a.isClock(id, expected)):
 		a.logger.DebugContext(ctx, "piecesauth: the refreshed ID token can't be checked just now", "reason", err)
 		return nil
 	}

@@ -16,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/piecesauth/piecesauth/internal/exchange"
 )
 
 // The tests of a TokenSource run in a bubble, where the clock is theirs and
@@ -28,8 +30,9 @@ type bench struct {
 	store  *fakeStore
 	MemoryStore
 
-	answer http.HandlerFunc // instead of the endpoint's own, once
-	delay  time.Duration    // before each answer
+	answer   http.HandlerFunc // instead of the endpoint's own, once
+	delay    time.Duration    // before each answer
+	lifetime time.Duration    // of the tokens
 
 	mu        sync.Mutex
 	log       []string
@@ -39,7 +42,7 @@ type bench struct {
 
 // newBench starts with a token in the store that lasts for an hour.
 func newBench(t *testing.T, change ...func(*Config)) *bench {
-	b := &bench{t: t, good: "r0"}
+	b := &bench{t: t, good: "r0", lifetime: time.Hour}
 	b.store = &fakeStore{bench: b}
 	b.auth = newAuth(t, LiveBaseURL, append(change, func(c *Config) { c.HTTPClient = direct(b.endpoint) })...)
 	b.source = b.auth.TokenSource(b.store)
@@ -86,7 +89,7 @@ func (b *bench) endpoint(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		reply(400, `{"error":"invalid_grant"}`, asJSON)(w, r)
 	default:
-		reply(200, fmt.Sprintf(`{"access_token":"a%d","token_type":"Bearer","expires_in":3600,"refresh_token":"r%[1]d"}`, n), asJSON)(w, r)
+		reply(200, fmt.Sprintf(`{"access_token":"a%d","token_type":"Bearer","expires_in":%d,"refresh_token":"r%[1]d"}`, n, int(b.lifetime.Seconds())), asJSON)(w, r)
 	}
 }
 
@@ -206,17 +209,29 @@ func TestTokenSourceWithoutExpiry(t *testing.T) {
 	})
 }
 
-// TestRefreshBefore refreshes at the moment configured, and not before it.
+// TestRefreshBefore refreshes at the moment configured, and not before it,
+// while callers still get the token at hand.
 func TestRefreshBefore(t *testing.T) {
-	for configured, want := range map[time.Duration]time.Duration{0: 30 * time.Second, 5 * time.Minute: 5 * time.Minute} {
-		t.Run(configured.String(), func(t *testing.T) {
+	for _, tt := range []struct{ configured, lifetime, want time.Duration }{
+		{0, time.Hour, 2 * time.Minute},
+		{5 * time.Minute, time.Hour, 5 * time.Minute},
+		{time.Hour, time.Hour, 15 * time.Minute}, // a quarter of the lifetime
+		{0, time.Minute, 15 * time.Second},
+	} {
+		t.Run(fmt.Sprint(tt.configured, " of ", tt.lifetime), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				b := newBench(t, func(c *Config) { c.RefreshBefore = configured })
+				b := newBench(t, func(c *Config) { c.RefreshBefore = tt.configured })
+				b.lifetime = tt.lifetime
+				b.put(&Token{AccessToken: "a0", RefreshToken: "r0", Obtained: time.Now(), Expiry: time.Now().Add(tt.lifetime)})
 				b.requireToken("a0")
 				for _, next := range []string{"a1", "a2"} {
-					time.Sleep(time.Hour - want - 1)
+					time.Sleep(tt.lifetime - tt.want - 1)
 					b.requireToken(fmt.Sprint("a", b.refreshes))
+					synctest.Wait()
+					n := b.refreshes
 					time.Sleep(time.Nanosecond)
+					b.requireToken(fmt.Sprint("a", n)) // nobody waits
+					synctest.Wait()
 					b.requireToken(next)
 				}
 				require.Equal(t, 2, b.refreshes)
@@ -330,7 +345,7 @@ func TestFlightEnds(t *testing.T) {
 		start := time.Now()
 		_, err := b.source.Token(t.Context())
 		requireError(t, err, &Error{Op: "refresh"}, context.DeadlineExceeded, ErrUnknownOutcome)
-		require.Equal(t, callTimeout, time.Since(start))
+		require.Equal(t, exchange.Timeout, time.Since(start))
 		b.delay = 0
 		b.requireToken("a1")
 	})

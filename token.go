@@ -90,7 +90,7 @@ func (t *Token) Claims(v any) error {
 		return &Error{Op: "verify", Err: fmt.Errorf("%w in this process: call Verify first", ErrNotVerified)}
 	}
 	if err := strictjson.UnmarshalCaller(t.claims, v); err != nil {
-		return &Error{Op: "verify", Err: jsonCause(err)}
+		return &Error{Op: "verify", Err: err}
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ package exchange
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -20,6 +19,7 @@ import (
 	"time"
 
 	"github.com/piecesauth/piecesauth/internal/beforesend"
+	"github.com/piecesauth/piecesauth/internal/strictjson"
 )
 
 const (
@@ -30,8 +30,9 @@ const (
 	firstWait = 250 * time.Millisecond // where the server doesn't say, doubled each time
 )
 
-// ErrTooLarge is the cause where an answer is longer than [MaxBody].
-var ErrTooLarge = errors.New("answer too large")
+// ErrTooLarge is the cause where an answer is longer than [MaxBody], or has more
+// values than any real one.
+var ErrTooLarge = strictjson.ErrTooLarge
 
 // Failure is an exchange that brought no complete answer.
 type Failure struct {

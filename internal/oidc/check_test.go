@@ -57,14 +57,14 @@ func TestCheck(t *testing.T) {
 		{name: "nonce has changed", claims: with("nonce", "s3cr3t"), expect: after(before), kind: Nonce, says: "nonce of the refreshed ID token has changed"},
 		{name: "missing aud", claims: with("aud", nil), kind: Audience, says: "aud of the ID token is missing"},
 		{name: "empty aud", claims: with("aud", []string{}), kind: Audience, says: "aud of the ID token is missing"},
-		{name: "another aud", claims: with("aud", "other"), kind: Audience, says: `aud of the ID token is "other" and lacks this client, "client"`},
+		{name: "another aud", claims: with("aud", "other"), kind: Audience, says: `aud of the ID token lacks this client, "client"`},
 		{name: "aud as a list", claims: with("aud", []string{theClient})},
-		{name: "a second aud", claims: with("aud", []string{theClient, "other"}), kind: Audience, says: `"client" and "other" and has others`},
+		{name: "a second aud", claims: with("aud", []string{theClient, "other"}), kind: Audience, says: `has others than this client`},
 		{name: "a second aud with azp", claims: func(func(time.Duration) float64) bent {
 			return bent{"aud": []string{theClient, "other"}, "azp": theClient}
 		}, kind: Audience, says: "others"},
 		{name: "azp", claims: with("azp", theClient)},
-		{name: "another azp", claims: with("azp", "other"), kind: Audience, says: `azp of the ID token is "other", not this client, "client"`},
+		{name: "another azp", claims: with("azp", "other"), kind: Audience, says: `azp of the ID token is not this client, "client"`},
 		{name: "aud has changed", expect: changed(func(c *Claims) { c.Audience = Strings{theClient, "x"} }), kind: Audience, says: "aud of the refreshed ID token has changed"},
 		{name: "auth_time nobody asked for", claims: at("auth_time", -time.Hour)},
 		{name: "missing auth_time", expect: aged(time.Hour), kind: AuthTime, says: "auth_time of the ID token is missing"},
@@ -136,11 +136,14 @@ func TestCheckOrder(t *testing.T) {
 		kind Kind
 		name string
 		v    any
-	}{{Issuer, "iss", theIssuer}, {Subject, "sub", "s"}, {Nonce, "nonce", "n0nce"}, {Audience, "aud", theClient}, {AuthTime, "auth_time", c["iat"]}, {Hash, "at_hash", nil}, {Algorithm, "", nil}} {
+	}{{Issuer, "iss", theIssuer}, {Subject, "sub", "s"}, {Nonce, "nonce", "n0nce"}, {Audience, "aud", theClient}, {AuthTime, "auth_time", c["iat"]}, {Algorithm, "", nil}, {Hash, "at_hash", nil}} {
 		parts := strings.Split(makeKeys().first.sign(t, c), ".")
 		token, err := Parse(header + "." + parts[1] + ".")
 		require.NoError(t, err)
 		requireKind(t, token.Check(e), mended.kind)
+		if mended.kind == Algorithm {
+			header = parts[0]
+		}
 		c[mended.name] = mended.v
 		delete(c, "")
 		if mended.v == nil {

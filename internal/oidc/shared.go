@@ -19,9 +19,11 @@ type shared[T any] struct {
 }
 
 type answer[T any] struct {
-	done  chan struct{} // closed when the others are set
-	value T
-	err   error
+	done    chan struct{} // closed when value and err are set
+	value   T
+	err     error
+	waiting int // for it; when the last one leaves, it ends
+	cancel  context.CancelFunc
 }
 
 // errNotNow: there have been as many requests as may be.
@@ -30,41 +32,81 @@ var errNotNow = errors.New("asked too often")
 func always() bool { return true }
 
 // do returns what fn returns, which is called unless it runs already, and only
-// if it may. A caller whose context ends leaves; fn goes on for the others.
+// if it may. A caller whose context ends leaves; fn goes on for the others,
+// until the deadline of the one it was called for, and ends when nobody is left.
 func (s *shared[T]) do(ctx context.Context, may func() bool, fn func(context.Context) (T, error)) (T, error) {
 	var none T
-	if ctx.Err() != nil {
-		return none, &Error{Kind: Keys, Err: ctx.Err()}
-	}
-	s.mu.Lock()
-	a := s.running
-	if a == nil && !may() {
-		s.mu.Unlock()
-		return none, errNotNow
-	}
-	if a == nil {
-		a = &answer[T]{done: make(chan struct{})}
-		s.running = a
-		go s.run(context.WithoutCancel(ctx), a, fn)
-	}
-	s.mu.Unlock()
-	select {
-	case <-a.done:
-		return a.value, a.err
-	case <-ctx.Done():
-		return none, &Error{Kind: Keys, Err: ctx.Err()}
+	for {
+		if ctx.Err() != nil {
+			return none, &Error{Kind: Keys, Err: ctx.Err()}
+		}
+		a, ours := s.join(ctx, may, fn)
+		if a == nil {
+			return none, errNotNow
+		}
+		select {
+		case <-a.done:
+		case <-ctx.Done():
+			if !s.leave(a, !ours || ctx.Err() != context.DeadlineExceeded) { //nolint:errorlint // of a context itself
+				return none, &Error{Kind: Keys, Err: ctx.Err()}
+			}
+			<-a.done // at once, and it says more
+		}
+		if ours || ctx.Err() != nil || !errors.Is(a.err, context.DeadlineExceeded) {
+			return a.value, a.err
+		}
 	}
 }
 
+// join returns the request that is under way, or starts one; nil where it may not.
+func (s *shared[T]) join(ctx context.Context, may func() bool, fn func(context.Context) (T, error)) (a *answer[T], started bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.running == nil {
+		if !may() {
+			return nil, false
+		}
+		started = true
+		deadline := time.Now().Add(requestTimeout)
+		if d, ok := ctx.Deadline(); ok && d.Before(deadline) {
+			deadline = d
+		}
+		s.running = &answer[T]{done: make(chan struct{})}
+		var running context.Context
+		running, s.running.cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline)
+		go s.run(running, s.running, fn)
+	}
+	s.running.waiting++
+	return s.running, started
+}
+
+// leave reports whether nobody else waits, so that the request ends: by being
+// cancelled, or by its own deadline.
+func (s *shared[T]) leave(a *answer[T], cancel bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if a.waiting--; a.waiting > 0 {
+		return false
+	}
+	if s.running == a {
+		s.running = nil // whoever comes now starts anew
+	}
+	if cancel {
+		a.cancel()
+	}
+	return true
+}
+
 func (s *shared[T]) run(ctx context.Context, a *answer[T], fn func(context.Context) (T, error)) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
+	defer a.cancel()
 	defer func() {
 		if p := recover(); p != nil { // of a transport of the caller's: nobody could recover it here but us
 			a.err = &Error{Kind: Keys, Err: fmt.Errorf("the request panicked (%T)", p)}
 		}
 		s.mu.Lock()
-		s.running = nil
+		if s.running == a {
+			s.running = nil
+		}
 		s.mu.Unlock()
 		close(a.done)
 	}()

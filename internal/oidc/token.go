@@ -45,8 +45,8 @@ const (
 	Nonce                 // made for another attempt
 	Audience              // made for another client
 	AuthTime              // the person signed in too long ago
-	Hash                  // made for another access token
 	Algorithm             // not signed, or not with an algorithm that is allowed
+	Hash                  // made for another access token
 	Clock                 // expired or not valid yet, by this machine's clock
 	Signature             // not the issuer's
 	Keys                  // can't be checked just now
