@@ -35,6 +35,8 @@ type BeginOptions struct {
 	UILocales string
 	// RedirectURL takes the place of [Config.RedirectURL].
 	RedirectURL string
+	// ResponseMode takes the place of [Config.ResponseMode].
+	ResponseMode ResponseMode
 	// MaxAge is how long ago the person may have proved who they are, in whole
 	// seconds, rounded up. The ID token has to show it (auth_time).
 	MaxAge time.Duration
@@ -113,7 +115,7 @@ func (a *Authenticator) newBeginURL(redirectURL string, o *BeginOptions) (beginU
 		RedirectURI:         &redirectURL,
 		CodeChallengeMethod: CodeChallengeMethodS256,
 		CodeChallenge:       placeholder,
-		ResponseMode:        a.config.ResponseMode,
+		ResponseMode:        cmp.Or(o.ResponseMode, a.config.ResponseMode),
 		Prompt:              &o.Prompt,
 		LoginHint:           &o.LoginHint,
 		Connection:          &o.Connection,
@@ -122,6 +124,8 @@ func (a *Authenticator) newBeginURL(redirectURL string, o *BeginOptions) (beginU
 	switch {
 	case redirectURL == "":
 		return begin, fmt.Errorf("RedirectURL %w", errEmpty)
+	case !slices.Contains([]ResponseMode{ResponseModeFormPost, ResponseModeQuery, ResponseModeFragment, ResponseModeWebMessage}, params.ResponseMode):
+		return begin, errors.New("ResponseMode is none of form_post, query, fragment and web_message")
 	case o.MaxAge < 0:
 		return begin, errors.New("MaxAge is negative")
 	case o.MaxAge > 0:

@@ -44,6 +44,7 @@ func TestBegin(t *testing.T) {
 		{name: "Connection", options: &BeginOptions{Connection: "google-oauth2"}, want: url.Values{"connection": {"google-oauth2"}}},
 		{name: "UILocales", options: &BeginOptions{UILocales: "de en"}, want: url.Values{"ui_locales": {"de en"}}},
 		{name: "RedirectURL", options: &BeginOptions{RedirectURL: "http://[::1]:9/cb?x=1"}, want: url.Values{"redirect_uri": {"http://[::1]:9/cb?x=1"}}},
+		{name: "ResponseMode", options: &BeginOptions{ResponseMode: ResponseModeQuery}, want: url.Values{"response_mode": {"query"}}},
 		{name: "MaxAge", options: &BeginOptions{MaxAge: time.Minute}, want: url.Values{"max_age": {"60"}}},
 		{name: "MaxAge, rounded up", options: &BeginOptions{MaxAge: time.Minute + 1}, want: url.Values{"max_age": {"61"}}},
 		{
@@ -52,10 +53,10 @@ func TestBegin(t *testing.T) {
 			want:    url.Values{"organization": {"org_1 & co"}, "screen_hint": {"signup"}},
 		}, {
 			name:    "everything",
-			options: &BeginOptions{"login", "h", "c", "l", "com.example:/cb", time.Second, url.Values{"x": {"y"}}},
+			options: &BeginOptions{"login", "h", "c", "l", "com.example:/cb", ResponseModeFragment, time.Second, url.Values{"x": {"y"}}},
 			want: url.Values{
 				"prompt": {"login"}, "login_hint": {"h"}, "connection": {"c"}, "ui_locales": {"l"}, "redirect_uri": {"com.example:/cb"},
-				"max_age": {"1"}, "x": {"y"},
+				"response_mode": {"fragment"}, "max_age": {"1"}, "x": {"y"},
 			},
 		}, {
 			name: "values that look like what the library puts in",
@@ -142,6 +143,7 @@ func TestBeginRefuses(t *testing.T) {
 		{names: "RedirectURL", options: &BeginOptions{RedirectURL: "https://example.com/cb#x"}},
 		{names: "Audience", config: func(c *Config) { c.Audience = "" }},
 		{names: "MaxAge", options: &BeginOptions{MaxAge: -1}},
+		{names: "ResponseMode", options: &BeginOptions{ResponseMode: "post"}},
 		{names: `Extra has "x"`, options: extra("x", "1", "2")},
 		{names: `Extra has ""`, options: extra("", "1")},
 	}
