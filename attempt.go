@@ -17,8 +17,11 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/oapi-codegen/runtime"
+
+	"github.com/piecesauth/piecesauth/internal/callback"
 )
 
 // BeginOptions is what one sign-in asks for beyond the configuration. Fields
@@ -304,34 +307,55 @@ func (a *Authenticator) checkCallback(ctx context.Context, op string, v url.Valu
 	return nil
 }
 
-// ParseCallback reads the values of a callback from the URL that a browser
-// ended at, which a person can paste where no redirect is received: from its
-// query or its fragment. White space around it doesn't matter.
-func ParseCallback(rawURL string) (url.Values, error) {
-	if u, err := url.Parse(strings.TrimSpace(rawURL)); err == nil { // whose reason would repeat it
-		if v := callbackOf(u); v != nil {
+// ParseCallback reads the values of a callback from what a person pastes where
+// no redirect is received: the URL that the browser ended at, with the result
+// in its query or its fragment, or the code and the state alone
+// (code=…&state=…). White space, quotes and angle brackets around it don't
+// matter, nor does a parameter that no specification of OAuth knows.
+func ParseCallback(pasted string) (url.Values, error) {
+	address, fragment, _ := strings.Cut(strings.TrimFunc(pasted, surrounds), "#")
+	if name, _, found := strings.Cut(address, "="); found && !strings.ContainsAny(name, ":/?") {
+		if v, _ := readCallback(address, ""); v.Has("state") {
 			return v, nil
 		}
+	}
+	unreadable := ""
+	if u, err := url.Parse(address); err == nil { // whose reason would repeat it
+		var v url.Values
+		if v, unreadable = readCallback(u.RawQuery, fragment); v != nil {
+			return v, nil
+		}
+	}
+	if unreadable != "" {
+		return nil, &Error{Op: "callback", Err: fmt.Errorf("the URL's %s can't be read: copy the address anew, all of it", unreadable)}
 	}
 	return nil, &Error{Op: "callback", Err: errors.New("the URL has no code and no error that can be read, so it is not the one a sign-in ended at")}
 }
 
-// callbackOf gives the values of a callback, nil where there are none, or none
-// that can be read.
+// surrounds reports whether r is copied along with a URL, and not part of it.
+func surrounds(r rune) bool {
+	return unicode.IsSpace(r) || strings.ContainsRune("\"'`<>“”‘’«»", r)
+}
+
+// callbackOf returns the values of a callback, nil where there are none, or
+// none that can be read.
 func callbackOf(u *url.URL) url.Values {
-	query, err := url.ParseQuery(u.RawQuery)
-	if err != nil {
-		return nil
+	// EscapedFragment alone takes "%2B" for "+" beside what it would escape.
+	v, _ := readCallback(u.RawQuery, cmp.Or(u.RawFragment, u.EscapedFragment()))
+	return v
+}
+
+// readCallback returns the values of a callback, nil where there are none;
+// unreadable names one that decides and can't be read.
+func readCallback(query, fragment string) (v url.Values, unreadable string) {
+	for _, raw := range []string{query, fragment} {
+		values, broken := callback.Parse(raw)
+		if isResult(values) && broken == "" {
+			return values, ""
+		}
+		unreadable = cmp.Or(unreadable, broken)
 	}
-	if isResult(query) {
-		return query
-	}
-	raw := cmp.Or(u.RawFragment, u.EscapedFragment()) // EscapedFragment alone takes "%2B" for "+" beside what it would escape
-	fragment, err := url.ParseQuery(raw)
-	if err != nil || !isResult(fragment) {
-		return nil
-	}
-	return fragment
+	return nil, unreadable
 }
 
 func isResult(v url.Values) bool { return v.Has("code") || v.Has("error") }

@@ -305,6 +305,30 @@ func TestParseCallback(t *testing.T) {
 		theRedirect + "?x=1#error=access_denied":      {"error": {"access_denied"}},
 		theRedirect + "?code=c&state=s#_=_":           {"code": {"c"}, "state": {"s"}},
 		"com.example:/cb?code=c&code=d":               {"code": {"c", "d"}},
+
+		// the values alone
+		"code=c&state=s":                     {"code": {"c"}, "state": {"s"}},
+		"state=s&code=c#_=_":                 {"code": {"c"}, "state": {"s"}},
+		"error=access_denied&state=s\n":      {"error": {"access_denied"}, "state": {"s"}},
+		"iss=https%3A%2F%2Fe&code=c&state=s": {"code": {"c"}, "state": {"s"}, "iss": {"https://e"}},
+		"scope=https://e/a&code=c&state=s":   {"code": {"c"}, "state": {"s"}, "scope": {"https://e/a"}},
+		"?code=c&state=s":                    {"code": {"c"}, "state": {"s"}},
+		"#code=c&state=s":                    {"code": {"c"}, "state": {"s"}},
+		"'?code=c&state=s'":                  {"code": {"c"}, "state": {"s"}},
+
+		// what comes along with copying
+		`"` + theRedirect + `?code=c&state=s"`:           {"code": {"c"}, "state": {"s"}},
+		"'" + theRedirect + "?code=c&state=s' ":          {"code": {"c"}, "state": {"s"}},
+		"<" + theRedirect + "?code=c&state=s>\r\n":       {"code": {"c"}, "state": {"s"}},
+		"\u201c" + theRedirect + "?code=c&state=s\u201d": {"code": {"c"}, "state": {"s"}},
+		"`" + theRedirect + "#code=c&state=s`":           {"code": {"c"}, "state": {"s"}},
+		"\u00a0" + theRedirect + "?code=c&state=s\u2003": {"code": {"c"}, "state": {"s"}},
+
+		// what others put in
+		theRedirect + "?session_state=a;b&code=c&state=s":            {"code": {"c"}, "state": {"s"}, "session_state": {"a;b"}},
+		theRedirect + "?hd=100%&code=c&state=s":                      {"code": {"c"}, "state": {"s"}},
+		theRedirect + "?x=1&x=2&code=c&state=s#100%":                 {"code": {"c"}, "state": {"s"}, "x": {"1", "2"}},
+		theRedirect + "?error=e&error_description=100% sure&state=s": {"error": {"e"}, "error_description": {"100% sure"}, "state": {"s"}},
 	} {
 		got, err := ParseCallback(raw)
 		require.NoError(t, err, raw)
@@ -312,10 +336,13 @@ func TestParseCallback(t *testing.T) {
 	}
 	for _, raw := range []string{
 		"", theRedirect, theRedirect + "?state=" + theState, theRedirect + "?code=%zz", "http://[::1?code=" + theCode,
-		theRedirect + "#code=%zz" + theCode, "code=" + theCode,
+		theRedirect + "#code=%zz" + theCode, "code=" + theCode, "state=" + theState, theCode, `""`, "code=%zz&state=" + theState,
+		theRedirect + "?code=" + theCode + "&state=%zz", theRedirect + "?code=" + theCode + "&state=s&iss=%", "see " + theRedirect,
 	} {
 		got, err := ParseCallback(raw)
 		require.Nil(t, got)
 		requireError(t, err, &Error{Op: "callback"})
 	}
+	_, err := ParseCallback(theRedirect + "?code=%zz" + theCode)
+	require.EqualError(t, err, "piecesauth: callback: the URL's code can't be read: copy the address anew, all of it")
 }
