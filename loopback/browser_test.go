@@ -40,7 +40,7 @@ func TestOpenBrowserIsQuiet(t *testing.T) {
 		t.Skip("the stub is for Linux's xdg-open")
 	}
 	if os.Getenv("LOOPBACK_TEST_OPEN") != "" {
-		if err := openBrowser("http://127.0.0.1/planted"); err != nil {
+		if err := OpenBrowser("http://127.0.0.1/planted"); err != nil {
 			os.Exit(3)
 		}
 		os.Exit(0)

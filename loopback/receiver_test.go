@@ -132,6 +132,23 @@ func post(target, contentType, body string) string {
 		target, contentType, len(body), body)
 }
 
+// with is a GET of the callback with one more header.
+func with(header, query string) string {
+	return "GET /callback?" + query + " HTTP/1.1\r\nHost: localhost\r\n" + header + "\r\n\r\n"
+}
+
+// wanted returns code and state, and more: a name in front of its values.
+func wanted(more ...string) url.Values {
+	v := url.Values{"code": {"c"}, "state": {state}}
+	switch {
+	case len(more) == 4 && more[0] == "STATE":
+		v[more[0]], v[more[2]] = more[1:2], more[3:]
+	case len(more) > 0:
+		v[more[0]] = more[1:]
+	}
+	return v
+}
+
 func TestWait(t *testing.T) {
 	right := "code=c&state=" + state
 	tests := []struct {
@@ -158,6 +175,30 @@ func TestWait(t *testing.T) {
 		{"Host in other letters", "", strings.Replace(get("/callback?"+right), "localhost", "LocalHost", 1), url.Values{"code": {"c"}, "state": {state}}},
 		{"large cookies of other programs", "", "GET /callback?" + right + " HTTP/1.1\r\nHost: localhost\r\nCookie: a=" + strings.Repeat("x", 12<<10) + "\r\n\r\n",
 			url.Values{"code": {"c"}, "state": {state}}},
+
+		{"24 KiB in one cookie", "", with("Cookie: a="+strings.Repeat("x", 24<<10), right), wanted()},
+		{"24 KiB in many cookies", "", with("Cookie: "+strings.Repeat("session-of-some-program=0123456789abcdef; ", 600), right), wanted()},
+		{"24 KiB in many headers", "", with(strings.Repeat("Cookie: a="+strings.Repeat("x", 1000)+"\r\n", 24)+"X: y", right), wanted()},
+		{"40 KiB of cookies, POST", "", strings.Replace(post("/callback", formType, right), "\r\n", "\r\nCookie: a="+strings.Repeat("x", 40<<10)+"\r\n", 1), wanted()},
+		{"a code of 4 KiB beside 24 KiB of cookies", "", "GET /callback?code=" + strings.Repeat("c", 4<<10) + "&state=" + state +
+			" HTTP/1.1\r\nHost: localhost\r\nCookie: a=" + strings.Repeat("x", 24<<10) + "\r\n\r\n", wanted("code", strings.Repeat("c", 4<<10))},
+
+		{"a semicolon in session_state", "", get("/callback?session_state=a;b&" + right), wanted("session_state", "a;b")},
+		{"a semicolon by POST", "", post("/callback", formType, "session_state=a;b&"+right), wanted("session_state", "a;b")},
+		{"a semicolon as separator decides nothing", "", get("/callback?x=1;code=evil&" + right), wanted("x", "1;code=evil")},
+		{"a percent sign alone", "", get("/callback?hd=100%&" + right), wanted()},
+		{"a percent sign by POST", "", post("/callback", formType, right+"&hd=100%"), wanted()},
+		{"a broken escape", "", get("/callback?x=%zz&" + right), wanted()},
+		{"a broken name", "", get("/callback?%=1&" + right), wanted()},
+		{"an unknown parameter twice", "", get("/callback?x=1&x=1&" + right), wanted("x", "1", "1")},
+		{"an unknown parameter twice by POST", "", post("/callback", formType, "x=1&x=2&"+right), wanted("x", "1", "2")},
+		{"a broken text for people", "", get("/callback?error_description=100%&" + right), wanted("error_description", "100%")},
+		{"empty pairs, many", "", get("/callback?" + strings.Repeat("&", 64) + right), wanted()},
+		{"empty pairs, very many, by POST", "", post("/callback", formType, strings.Repeat("&", 30<<10)+right), wanted()},
+		{"a parameter without a name", "", get("/callback?=x&" + right), wanted()},
+		{"names in capitals are unknown", "", get("/callback?STATE=wrong&CODE=x&" + right), wanted("STATE", "wrong", "CODE", "x")},
+		{"Latin-1 in an unknown parameter", "", get("/callback?name=%E9&" + right), wanted("name", "\xe9")},
+		{"Purpose that isn't prefetch", "", with("Purpose: navigate", right), wanted()},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -191,14 +232,24 @@ func TestWaitGoesOn(t *testing.T) {
 		{"longer state", get("/callback?code=c&state=" + state + "x"), 400},
 		{"an error without state", get("/callback?error=access_denied"), 400},
 		{"an error with a wrong state", get("/callback?error=access_denied&state=wrong"), 400},
-		{"state twice", get("/callback?code=c&state=wrong&state=" + state), 400},
-		{"right state twice", get("/callback?" + right + "&state=" + state), 400},
-		{"code twice", get("/callback?code=d&" + right), 400},
-		{"another parameter twice", get("/callback?x=1&x=1&" + right), 400},
-		{"a broken escape", get("/callback?x=%zz&" + right), 400},
-		{"many parameters", get("/callback?" + strings.Repeat("&", 64) + right), 400},
+		{"a wrong state twice", get("/callback?code=c&state=wrong&state=wrong"), 400},
+		{"a state that can't be read", get("/callback?code=c&state=%zz"), 400},
+		{"a wrong state, and a code twice", get("/callback?code=c&code=d&state=wrong"), 400},
+		{"prefetch", with("Sec-Purpose: prefetch", right), 403},
+		{"prerender", with("Sec-Purpose: prefetch;prerender", right), 403},
+		{"prefetch through a proxy", with("Sec-Purpose: prefetch;anonymous-client-ip", right), 403},
+		{"prefetch of old Chrome and Safari", with("Purpose: prefetch", right), 403},
+		{"preview of Safari", with("X-Purpose: preview", right), 403},
+		{"prefetch of old Firefox", with("X-moz: prefetch", right), 403},
+		{"Prefetch in capitals", with("SEC-PURPOSE: Prefetch", right), 403},
+		{"POST, prefetch", strings.Replace(post("/callback", formType, right), "\r\n", "\r\nSec-Purpose: prefetch\r\n", 1), 403},
+		{"preflight of a private network access", "OPTIONS /callback?" + right + " HTTP/1.1\r\nHost: localhost\r\nOrigin: https://login.example\r\n" +
+			"Access-Control-Request-Method: GET\r\nAccess-Control-Request-Private-Network: true\r\n\r\n", 405},
+		{"preflight of a form", "OPTIONS /callback HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\nAccess-Control-Request-Method: POST\r\n\r\n", 405},
+		{"HEAD of the favicon", "HEAD /favicon.ico HTTP/1.1\r\nHost: localhost\r\n\r\n", 404},
+		{"HEAD without anything", "HEAD /callback HTTP/1.1\r\nHost: localhost\r\n\r\n", 405},
+		{"a page of another program", get("/.well-known/appspecific/com.chrome.devtools.json"), 404},
 		{"POST, state in the query", post("/callback?"+right, formType, "code=c"), 400},
-		{"POST, state twice", post("/callback", formType, right+"&state="+state), 400},
 		{"POST, wrong state", post("/callback", formType, "code=c&state=wrong"), 400},
 		{"POST, empty", post("/callback", formType, ""), 400},
 		{"POST, JSON", post("/callback", "application/json", right), 415},

@@ -64,3 +64,8 @@ func Repeated(values url.Values) string {
 	}
 	return ""
 }
+
+// Equal reports whether two callbacks are the same in all that is known.
+func Equal(a, b url.Values) bool {
+	return !slices.ContainsFunc(known(), func(name string) bool { return !slices.Equal(a[name], b[name]) })
+}
