@@ -25,7 +25,8 @@ const openerTimeout = 3 * time.Second
 //
 // The commands in $BROWSER come first: they are separated by colons
 // (semicolons on Windows), may have arguments and quotes, and get the URL in
-// the place of %s, else as their last argument. Then comes wslview under WSL,
+// the place of %s, else as their last argument (%c is a colon, %% a percent
+// sign); none alone opens nothing. Then comes wslview under WSL,
 // then the browser of the system. No shell is involved: the URL is one
 // argument, whatever it holds.
 //
@@ -60,6 +61,9 @@ func unprintable(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r)
 // open tries one command after the other. One that fails after the wait had
 // shown the page: a window that was closed must not open in another browser.
 func open(page string, wait time.Duration) error {
+	if !browserWanted(os.Getenv) {
+		return errors.New("$BROWSER is none")
+	}
 	start := time.Now()
 	for _, command := range commands(runtime.GOOS, os.Getenv, page) {
 		//nolint:gosec // the person's own choice of a browser
@@ -106,10 +110,10 @@ func command(item, page string) []string {
 	if len(words) == 0 {
 		return nil
 	}
-	placed := false
+	fill, placed := strings.NewReplacer("%%", "%", "%c", ":", "%s", page), false
 	for i, word := range words[1:] {
-		placed = placed || strings.Contains(word, "%s")
-		words[i+1] = strings.ReplaceAll(word, "%s", page)
+		placed = placed || strings.Contains(strings.ReplaceAll(word, "%%", ""), "%s")
+		words[i+1] = fill.Replace(word)
 	}
 	if !placed {
 		words = append(words, page)
@@ -148,6 +152,12 @@ func split(text string) []string {
 // browserChosen reports whether the person says what to open pages with, which
 // an editor's remote session does, too.
 func browserChosen() bool { return os.Getenv("BROWSER") != "" }
+
+// browserWanted reports whether anything may be opened: none is what many
+// programs take for no.
+func browserWanted(getenv func(string) string) bool {
+	return strings.TrimSpace(getenv("BROWSER")) != "none"
+}
 
 func browserMissing() bool { return missing(runtime.GOOS, os.Getenv) }
 

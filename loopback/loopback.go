@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"strings"
 	"time"
@@ -141,6 +142,9 @@ func SignIn(ctx context.Context, auth *piecesauth.Authenticator, opts Options) (
 			if cb != nil {
 				return s.complete(ctx, *cb)
 			}
+		case <-s.session.gate.tls:
+			// Whoever reads this has nothing better; a failure to say it is no loss.
+			_ = s.say("A browser came by https, which nothing here answers. Change https:// to http:// in its address bar, and press Enter.\n")
 		case err := <-s.session.failed:
 			return nil, err
 		case <-ctx.Done():
@@ -186,7 +190,7 @@ func begin(ctx context.Context, auth *piecesauth.Authenticator, o *Options) (*si
 		return nil, errors.New("loopback: ResponseMode web_message never reaches a server: use form_post or query")
 	}
 	var err error
-	if s.receiver, err = listenFirst(ctx, o, options.RedirectURL, config.RedirectURL); err != nil {
+	if s.receiver, err = listenFirst(ctx, &net.ListenConfig{}, o, options.RedirectURL, config.RedirectURL); err != nil {
 		return nil, err
 	}
 	s.receiver.Page = o.Page

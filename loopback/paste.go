@@ -75,6 +75,9 @@ func (s *signIn) check(text string) (values url.Values, problem string) {
 	if err != nil {
 		return nil, "it has neither code nor error that can be read"
 	}
+	if len(values["state"]) == 0 {
+		return nil, "it has no state, so its end may be missing; where a terminal cuts long lines, code=…&state=… out of it is enough"
+	}
 	if problem := stateProblem(values["state"], s.attempt.State); problem != "" {
 		return nil, "it has " + problem
 	}

@@ -39,48 +39,55 @@ type Receiver struct {
 // A redirectURL that isn't http on a loopback host is an error; so is a port
 // in use: the text says where, and errors.Is finds syscall.EADDRINUSE.
 func Listen(ctx context.Context, redirectURL string) (*Receiver, error) {
-	r, err := listenAt(ctx, cmp.Or(redirectURL, anyRedirectURL))
+	redirectURL = cmp.Or(redirectURL, anyRedirectURL)
+	u, err := parseRedirectURL("RedirectURL", redirectURL)
+	if err != nil {
+		return nil, err
+	}
+	r, err := listenAt(ctx, &net.ListenConfig{}, redirectURL, u)
 	switch {
 	case err == nil:
 		return r, nil
-	case inUse(err):
-		return nil, fmt.Errorf("loopback: RedirectURL: the port is in use: %w", err)
 	case ctx.Err() != nil:
 		return nil, ended(ctx)
+	case inUse(err):
+		return nil, fmt.Errorf("loopback: RedirectURL: the port is in use: %w", err)
 	}
-	return nil, fmt.Errorf("loopback: %w", err)
+	return nil, fmt.Errorf("loopback: RedirectURL: %w", err)
 }
 
 // listenFirst listens at the first address that [Options] say can be had.
-func listenFirst(ctx context.Context, o *Options, begin, config string) (*Receiver, error) {
+func listenFirst(ctx context.Context, config *net.ListenConfig, o *Options, begin, configured string) (*Receiver, error) {
 	if len(o.RedirectURLs) == 0 && o.RedirectURL != "" {
 		return Listen(ctx, o.RedirectURL)
 	}
-	field, urls := redirectURLs(o, begin, config)
+	field, raws := redirectURLs(o, begin, configured)
+	var urls []*url.URL
 	var ports []string
-	for _, raw := range urls {
+	for _, raw := range raws {
 		u, err := parseRedirectURL(field, raw) // each of them, before one is tried
 		if err != nil {
-			return nil, fmt.Errorf("loopback: %w", err)
+			return nil, err
 		}
 		if port := cmp.Or(u.Port(), "80"); !slices.Contains(ports, port) {
 			ports = append(ports, port)
 		}
+		urls = append(urls, u)
 	}
 	var taken error
-	for _, raw := range urls {
-		r, err := listenAt(ctx, raw)
+	for i, u := range urls {
+		r, err := listenAt(ctx, config, raws[i], u)
 		switch {
 		case err == nil:
 			return r, nil
 		case ctx.Err() != nil:
 			return nil, ended(ctx)
 		case !inUse(err) && !reserved(err):
-			return nil, fmt.Errorf("loopback: %w", err)
+			return nil, fmt.Errorf("loopback: %s: %w", field, err)
 		}
 		taken = cmp.Or(taken, err)
 	}
-	return nil, fmt.Errorf("loopback: port %s is not free: end the program that uses it, or set Options.RedirectURLs to more addresses registered for the client: %w",
+	return nil, fmt.Errorf("loopback: can't listen on port %s: end what uses it, or set Options.RedirectURLs to more addresses registered for the client: %w",
 		strings.Join(ports, ", "), taken)
 }
 
@@ -97,26 +104,23 @@ func parseRedirectURL(field, raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil:
-		return nil, errors.New(field + " is not a valid URL")
+		return nil, fmt.Errorf("loopback: %s is not a valid URL", field) // the reason would repeat it
 	case u.Scheme != "http":
-		return nil, errors.New(field + " must begin with http://, which is what can be received on this machine")
+		return nil, fmt.Errorf("loopback: %s must begin with http://, which is what can be received on this machine", field)
 	case !isLoopback(u.Host):
-		return nil, fmt.Errorf("%s: host %q is not this machine: use localhost, 127.0.0.1 or [::1]", field, u.Hostname())
+		return nil, fmt.Errorf("loopback: %s: host %q is not this machine: use localhost, 127.0.0.1 or [::1]", field, u.Hostname())
 	case u.User != nil || strings.Contains(raw, "#"):
-		return nil, errors.New(field + " must have neither user nor fragment") // RFC 6749 §3.1.2
+		return nil, fmt.Errorf("loopback: %s must have neither user nor fragment", field) // RFC 6749 §3.1.2
 	}
 	return u, nil
 }
 
-func listenAt(ctx context.Context, redirectURL string) (*Receiver, error) {
+// listenAt listens where u says, which redirectURL was read as.
+func listenAt(ctx context.Context, config *net.ListenConfig, redirectURL string, u *url.URL) (*Receiver, error) {
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
-	u, err := parseRedirectURL("RedirectURL", redirectURL)
-	if err != nil {
-		return nil, err
-	}
-	listeners, err := listen(ctx, &net.ListenConfig{}, u.Hostname(), cmp.Or(u.Port(), "80"))
+	listeners, err := listen(ctx, config, u.Hostname(), cmp.Or(u.Port(), "80"))
 	if err != nil {
 		return nil, err
 	}
@@ -201,7 +205,7 @@ func listen(ctx context.Context, config *net.ListenConfig, host, port string) ([
 		case err == nil:
 			return listeners, nil
 		case !inUse(err):
-			return nil, fmt.Errorf("RedirectURL: %w", err)
+			return nil, err
 		case strings.Trim(port, "0") == "" && tries > 1:
 			continue // the port that is free on 127.0.0.1 is taken on ::1
 		case !errors.Is(err, syscall.EADDRINUSE):

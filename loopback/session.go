@@ -21,7 +21,7 @@ import (
 
 const (
 	maxBody   = 64 << 10 // of a form_post callback
-	maxHeader = 48 << 10 // cookies of everything on localhost included
+	maxHeader = 40 << 10 // cookies of everything on localhost included; few connections bound the memory
 
 	headerTimeout  = 5 * time.Second
 	requestTimeout = 10 * time.Second // headers and body
@@ -34,6 +34,7 @@ type session struct {
 	path      string
 	page      func(http.ResponseWriter, error)
 	server    *http.Server
+	gate      *gate
 	callbacks chan received // the one that a browser brought, if it was the first
 	failed    chan error    // no more connections can be accepted
 	done      chan struct{} // nobody waits any more
@@ -107,6 +108,7 @@ func (r *Receiver) serve(state string) (*session, error) {
 		failed:    make(chan error, len(r.listeners)),
 		done:      make(chan struct{}),
 		decided:   make(chan struct{}),
+		gate:      newGate(),
 	}
 	s.server = &http.Server{
 		Handler:                      s,
@@ -128,10 +130,9 @@ func (r *Receiver) serve(state string) (*session, error) {
 		},
 	}
 	s.server.SetKeepAlivesEnabled(false) // the page is the last thing a connection sees
-	g := newGate()
 	for _, l := range r.listeners {
 		s.serving.Go(func() {
-			err := s.server.Serve(gatedListener{l, g})
+			err := s.server.Serve(gatedListener{l, s.gate})
 			s.failed <- fmt.Errorf("loopback: the receiver is closed: %w", err)
 		})
 	}

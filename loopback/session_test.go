@@ -172,7 +172,17 @@ func TestListenFirst(t *testing.T) {
 		_, port, _ := net.SplitHostPort(l.Addr().String())
 		return port
 	}
-	one, two := taken("127.0.0.1"), taken("127.0.0.1")
+	one, two, denied := taken("127.0.0.1"), taken("127.0.0.1"), taken("127.0.0.1")
+	// As Hyper-V reserves ports, and a system those below 1024.
+	config := &net.ListenConfig{Control: func(_, address string, _ syscall.RawConn) error {
+		if strings.HasSuffix(address, ":"+denied) {
+			return os.NewSyscallError("bind", syscall.EACCES)
+		}
+		if strings.HasPrefix(address, "[::1]:") {
+			return os.NewSyscallError("bind", syscall.EADDRNOTAVAIL)
+		}
+		return nil
+	}}
 	at := func(port, path string) string { return "http://localhost:" + port + path }
 	for _, tt := range []struct {
 		name          string
@@ -187,14 +197,20 @@ func TestListenFirst(t *testing.T) {
 		{name: "Config", config: at("0", "/config"), want: "/config"},
 		{name: "RedirectURLs", options: Options{RedirectURLs: []string{at("0", "/first"), at("0", "/second")}, RedirectURL: at("0", "/options")}, want: "/first"},
 		{name: "the first is taken", options: Options{RedirectURLs: []string{at(one, "/first"), at("0", "/second")}}, want: "/second"},
+		{name: "the first is reserved", options: Options{RedirectURLs: []string{at(denied, "/first"), at("0", "/second")}}, want: "/second"},
+		{
+			name: "all are reserved", options: Options{RedirectURLs: []string{at(denied, "/first")}},
+			err: "loopback: can't listen on port " + denied + ": end what uses it, or set Options.RedirectURLs to more addresses registered for the client: " +
+				"listen tcp 127.0.0.1:" + denied + ": bind: permission denied", is: syscall.EACCES,
+		},
 		{name: "two are taken", options: Options{RedirectURLs: []string{at(one, "/1"), "http://127.0.0.1:" + two + "/2", at("0", "/third")}}, want: "/third"},
 		{
 			name: "all are taken", options: Options{RedirectURLs: []string{at(one, "/1"), at(two, "/2"), at(one, "/3")}},
-			err: "loopback: port " + one + ", " + two + " is not free: end the program that uses it, or set Options.RedirectURLs to more addresses registered for the client: " +
+			err: "loopback: can't listen on port " + one + ", " + two + ": end what uses it, or set Options.RedirectURLs to more addresses registered for the client: " +
 				"listen tcp 127.0.0.1:" + one + ": bind: address already in use", is: syscall.EADDRINUSE,
 		}, {
 			name: "Config's is taken", config: at(one, "/config"),
-			err: "loopback: port " + one + " is not free: end the program that uses it, or set Options.RedirectURLs to more addresses registered for the client: " +
+			err: "loopback: can't listen on port " + one + ": end what uses it, or set Options.RedirectURLs to more addresses registered for the client: " +
 				"listen tcp 127.0.0.1:" + one + ": bind: address already in use", is: syscall.EADDRINUSE,
 		}, {
 			name: "RedirectURL is taken", options: Options{RedirectURL: at(one, "/options")},
@@ -210,7 +226,7 @@ func TestListenFirst(t *testing.T) {
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			r, err := listenFirst(t.Context(), &tt.options, tt.begin, tt.config)
+			r, err := listenFirst(t.Context(), config, &tt.options, tt.begin, tt.config)
 			if tt.err != "" {
 				require.EqualError(t, err, tt.err)
 				if tt.is != nil {
@@ -226,7 +242,7 @@ func TestListenFirst(t *testing.T) {
 
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	_, err := listenFirst(ctx, &Options{RedirectURLs: []string{at("0", "/")}}, "", "")
+	_, err := listenFirst(ctx, &net.ListenConfig{}, &Options{RedirectURLs: []string{at("0", "/")}}, "", "")
 	require.EqualError(t, err, "loopback: waiting for the redirect: context canceled")
 }
 
