@@ -199,3 +199,25 @@ func TestOpenBrowserCommands(t *testing.T) {
 		})
 	}
 }
+
+// A window that is closed later on, by a command that says it failed, isn't
+// opened again in the next browser.
+func TestOpenBrowserFailsLate(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("the stubs are for Linux's xdg-open")
+	}
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("PATH", dir)
+	t.Setenv("BROWSER", "mine")
+	for name, end := range map[string]string{"mine": "exit 1", "xdg-open": "exit 0"} {
+		require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\necho "+name+" >>ran\n"+end+"\n"), 0o700))
+	}
+	for wait, want := range map[time.Duration]string{0: "mine\n", time.Minute: "mine\nxdg-open\n"} {
+		require.NoError(t, open(target, wait))
+		ran, err := os.ReadFile("ran")
+		require.NoError(t, err)
+		require.Equal(t, want, string(ran))
+		require.NoError(t, os.Remove("ran"))
+	}
+}

@@ -146,10 +146,17 @@ func TestSignInOverSSH(t *testing.T) {
 			out := newOutput(t)
 			in, paste := io.Pipe()
 			done := start(t.Context(), p.authenticator(t, piecesauth.Config{}), loopback.Options{Output: out, Input: in})
+			first, err := out.ReadString('\n')
+			require.NoError(t, err)
+			want := "Opening a browser to sign in. If none appears, open this address:\n"
+			if browser == "" {
+				want = "Open this address in a browser to sign in:\n"
+			}
+			require.Equal(t, want, first)
 			redirectURI, result := p.visit(out.until(t, p.URL+"/authorize?"), nil)
 			require.Equal(t, "query", p.attempt.Get("response_mode"))
 			out.until(t, "Then paste")
-			_, err := fmt.Fprintln(paste, redirectURI+"?"+result.Encode())
+			_, err = fmt.Fprintln(paste, redirectURI+"?"+result.Encode())
 			require.NoError(t, err)
 			require.NoError(t, (<-done).err)
 			require.NoError(t, paste.Close())
@@ -209,6 +216,13 @@ func TestSignInOutputFails(t *testing.T) {
 		loopback.Options{OpenBrowser: p.browser("POST", nil).open, Output: failingWriter{}})
 	require.NoError(t, err)
 	require.Equal(t, "planted-access-token", token.AccessToken)
+
+	t.Setenv("SSH_CONNECTION", "192.0.2.1 50000 192.0.2.2 22")
+	t.Setenv("BROWSER", "")
+	_, err = loopback.SignIn(t.Context(), p.authenticator(t, piecesauth.Config{}), loopback.Options{Output: failingWriter{}})
+	require.EqualError(t, err, "loopback: writing to Options.Output: no space left on device")
+	_, err = loopback.SignIn(t.Context(), p.authenticator(t, piecesauth.Config{}), loopback.Options{})
+	require.EqualError(t, err, "loopback: no browser opened and Options.Output is nil: this session has no display")
 }
 
 // A browser that makes https of http shows a page of its own that says little:
