@@ -58,6 +58,11 @@ type Options struct {
 	// unless $BROWSER names what to.
 	OpenBrowser func(url string) error
 
+	// Remote says that the browser is on another machine, which SignIn can't
+	// always tell: none is opened, and Input is read from the start. Should the
+	// port be taken, that is no error then, since lines can be pasted.
+	Remote bool
+
 	// Output gets the URL, and what is to be said about pasted lines. A
 	// browser may not open without anybody noticing: show it to the person.
 	// The URL holds the state of the attempt. Where Output is nil, SignIn
@@ -155,16 +160,17 @@ func SignIn(ctx context.Context, auth *piecesauth.Authenticator, opts Options) (
 
 // signIn is one SignIn on its way.
 type signIn struct {
-	auth     *piecesauth.Authenticator
-	options  *Options
-	attempt  *piecesauth.Attempt
-	receiver *Receiver
-	session  *session
-	byHand   bool        // the result stays in the browser's address bar
-	remote   bool        // the browser is probably on another machine
-	opened   chan error  // how the opener ended
-	lines    <-chan line // of Input; nil while it isn't read
-	unsaid   error       // why Output has not got the URL
+	auth      *piecesauth.Authenticator
+	options   *Options
+	attempt   *piecesauth.Attempt
+	receiver  *Receiver
+	session   *session
+	fragment  bool        // the result stays in the browser's address bar
+	pasteOnly bool        // it can't be received
+	remote    bool        // the browser is probably on another machine
+	opened    chan error  // how the opener ended
+	lines     <-chan line // of Input; nil while it isn't read
+	unsaid    error       // why Output has not got the URL
 }
 
 // begin listens where the browser can come back to, and makes the attempt.
@@ -174,7 +180,7 @@ func begin(ctx context.Context, auth *piecesauth.Authenticator, o *Options) (*si
 	if o.Begin != nil {
 		options = *o.Begin
 	}
-	s := &signIn{auth: auth, options: o, opened: make(chan error, 1), remote: o.OpenBrowser == nil && browserMissing()}
+	s := &signIn{auth: auth, options: o, opened: make(chan error, 1), remote: o.Remote || o.OpenBrowser == nil && browserMissing()}
 	if options.ResponseMode == "" {
 		options.ResponseMode = config.ResponseMode
 		if o.Input != nil && config.ResponseMode == piecesauth.ResponseModeFormPost {
@@ -183,14 +189,20 @@ func begin(ctx context.Context, auth *piecesauth.Authenticator, o *Options) (*si
 	}
 	switch options.ResponseMode {
 	case piecesauth.ResponseModeFragment:
-		if s.byHand = true; o.Input == nil {
+		if s.fragment, s.pasteOnly = true, true; o.Input == nil {
 			return nil, errors.New("loopback: ResponseMode fragment never reaches a server: set Options.Input, or use form_post or query")
 		}
 	case piecesauth.ResponseModeWebMessage:
 		return nil, errors.New("loopback: ResponseMode web_message never reaches a server: use form_post or query")
 	}
 	var err error
-	if s.receiver, err = listenFirst(ctx, &net.ListenConfig{}, o, options.RedirectURL, config.RedirectURL); err != nil {
+	s.receiver, err = listenFirst(ctx, &net.ListenConfig{}, o, options.RedirectURL, config.RedirectURL)
+	if s.remote && o.Input != nil && (inUse(err) || reserved(err)) {
+		// The browser's machine is another one: who listens here is all the same to it.
+		_, urls := redirectURLs(o, options.RedirectURL, config.RedirectURL)
+		s.receiver, s.pasteOnly, err = &Receiver{redirectURL: urls[0]}, true, nil
+	}
+	if err != nil {
 		return nil, err
 	}
 	s.receiver.Page = o.Page
@@ -205,7 +217,10 @@ func begin(ctx context.Context, auth *piecesauth.Authenticator, o *Options) (*si
 // invite shows the person the way to the sign-in page.
 func (s *signIn) invite(ctx context.Context) error {
 	open := s.options.OpenBrowser
-	if open == nil && (!s.remote || browserChosen()) {
+	switch {
+	case s.options.Remote:
+		open = nil
+	case open == nil && (!s.remote || browserChosen()):
 		open = func(url string) error { return openWithin(url, openerTimeout) }
 	}
 	text := "Opening a browser to sign in. If none appears, open this address:"
@@ -214,12 +229,12 @@ func (s *signIn) invite(ctx context.Context) error {
 	}
 	s.unsaid = s.say("%s\n\n%s\n\n", text, s.attempt.URL)
 	if open == nil && s.options.Output == nil {
-		return openFailed(errors.New("this session has no display"), s.attempt.State)
+		return openFailed(errors.New("the browser would be on another machine"), s.attempt.State)
 	}
-	if s.unsaid != nil && (open == nil || s.byHand) {
+	if s.unsaid != nil && (open == nil || s.pasteOnly) {
 		return s.unsaid
 	}
-	if s.byHand || s.remote {
+	if s.pasteOnly || s.remote {
 		if err := s.read(ctx); err != nil {
 			return err
 		}

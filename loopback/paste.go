@@ -35,7 +35,7 @@ func (s *signIn) read(ctx context.Context) error {
 func (s *signIn) beginning() string {
 	redirectURL := s.attempt.RedirectURL
 	switch {
-	case s.byHand:
+	case s.fragment:
 		return redirectURL + "#"
 	case strings.Contains(redirectURL, "?"):
 		return redirectURL + "&"
@@ -47,7 +47,7 @@ func (s *signIn) beginning() string {
 // try again.
 func (s *signIn) pasted(l line) (*received, error) {
 	switch text := strings.TrimSpace(l.text); {
-	case l.err != nil && s.byHand:
+	case l.err != nil && s.pasteOnly:
 		if errors.Is(l.err, errInputEnded) {
 			return nil, errors.New("loopback: Options.Input ended before the final URL was pasted")
 		}

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"runtime"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -164,6 +166,47 @@ func TestSignInOverSSH(t *testing.T) {
 	}
 }
 
+// A browser on another machine doesn't care who has the port on this one.
+func TestSignInRemote(t *testing.T) {
+	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	defer taken.Close()
+	redirectURL := "http://" + taken.Addr().String() + "/cb"
+	for _, options := range []loopback.Options{
+		{RedirectURL: redirectURL},
+		{RedirectURLs: []string{redirectURL}},
+		{RedirectURLs: []string{redirectURL, redirectURL + "2"}, OpenBrowser: func(string) error { panic("not opened") }},
+		{RedirectURL: "http://127.0.0.1:0/cb"},
+	} {
+		p := newProvider(t)
+		out := newOutput(t)
+		in, paste := io.Pipe()
+		options.Remote, options.Output, options.Input = true, out, in
+		done := start(t.Context(), p.authenticator(t, piecesauth.Config{}), options)
+		redirectURI, result := p.visit(out.until(t, p.URL+"/authorize?"), nil)
+		require.Equal(t, "query", p.attempt.Get("response_mode"))
+		if options.RedirectURL != "http://127.0.0.1:0/cb" {
+			require.Equal(t, redirectURL, redirectURI)
+		}
+		out.until(t, "Then paste")
+		_, err = fmt.Fprintln(paste, redirectURI+"?"+result.Encode())
+		require.NoError(t, err)
+		require.NoError(t, (<-done).err)
+		require.NoError(t, paste.Close())
+	}
+
+	p := newProvider(t)
+	auth := p.authenticator(t, piecesauth.Config{})
+	_, err = loopback.SignIn(t.Context(), auth, loopback.Options{RedirectURL: redirectURL, Remote: true, Output: io.Discard})
+	require.ErrorIs(t, err, syscall.EADDRINUSE, "nothing to paste into")
+	_, err = loopback.SignIn(t.Context(), auth, loopback.Options{RedirectURL: redirectURL, Remote: true, Output: io.Discard, Input: strings.NewReader("")})
+	require.EqualError(t, err, "loopback: Options.Input ended before the final URL was pasted")
+	_, err = loopback.SignIn(t.Context(), auth, loopback.Options{RedirectURL: "https://example.com/", Remote: true, Output: io.Discard, Input: strings.NewReader("")})
+	require.ErrorContains(t, err, "RedirectURL must begin with http://")
+	_, err = loopback.SignIn(t.Context(), auth, loopback.Options{RedirectURL: redirectURL, Remote: true, Input: strings.NewReader("")})
+	require.EqualError(t, err, "loopback: no browser opened and Options.Output is nil: the browser would be on another machine")
+}
+
 type panics struct{}
 
 func (panics) Read([]byte) (int, error) { panic("planted-panic") }
@@ -222,7 +265,7 @@ func TestSignInOutputFails(t *testing.T) {
 	_, err = loopback.SignIn(t.Context(), p.authenticator(t, piecesauth.Config{}), loopback.Options{Output: failingWriter{}})
 	require.EqualError(t, err, "loopback: writing to Options.Output: no space left on device")
 	_, err = loopback.SignIn(t.Context(), p.authenticator(t, piecesauth.Config{}), loopback.Options{})
-	require.EqualError(t, err, "loopback: no browser opened and Options.Output is nil: this session has no display")
+	require.EqualError(t, err, "loopback: no browser opened and Options.Output is nil: the browser would be on another machine")
 }
 
 // A browser that makes https of http shows a page of its own that says little:

@@ -96,7 +96,7 @@ func redirectURLs(o *Options, begin, config string) (field string, urls []string
 	if len(o.RedirectURLs) > 0 {
 		return "Options.RedirectURLs", o.RedirectURLs
 	}
-	return "RedirectURL", []string{cmp.Or(begin, config, documentedRedirectURL)}
+	return "RedirectURL", []string{cmp.Or(o.RedirectURL, begin, config, documentedRedirectURL)}
 }
 
 // parseRedirectURL checks what can be received on this machine.
