@@ -177,7 +177,7 @@ func TestOpenBrowserCommands(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, os.Symlink(cat, filepath.Join(dir, "cat")))
 
-			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestOpenBrowserCommands$")
+			cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestOpenBrowserCommands$") //nolint:gosec // this test
 			cmd.Dir = dir
 			cmd.Env = append([]string{"LOOPBACK_TEST_WAIT=" + tt.wait, "PATH=" + dir}, tt.env...)
 			printed, err := cmd.CombinedOutput()

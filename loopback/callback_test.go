@@ -4,7 +4,6 @@ import (
 	"crypto/tls"
 	"io"
 	"net/http"
-	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -101,7 +100,7 @@ func TestWaitGoesOnAfterTLS(t *testing.T) {
 	err := conn.HandshakeContext(t.Context())
 	require.ErrorAs(t, err, new(tls.RecordHeaderError))
 	_, body := send(t, address(r), get("/callback?code=c&state="+state))
-	require.True(t, strings.Contains(body, "You are signed in"))
+	require.Contains(t, body, "You are signed in")
 	_, err = w.result()
 	require.NoError(t, err)
 }

@@ -53,8 +53,8 @@ func (s *signIn) pasted(l line) (*received, error) {
 		}
 		return nil, fmt.Errorf("loopback: reading Options.Input for the final URL: %w", l.err)
 	case l.err != nil:
-		s.lines = nil // the redirect may still come
-		return nil, nil
+		s.lines = nil   // the redirect may still come
+		return nil, nil //nolint:nilerr // which is no reason to end
 	case text == "":
 		return nil, nil
 	default:
