@@ -1,21 +1,162 @@
 package loopback
 
 import (
+	"errors"
+	"fmt"
+	"net/url"
 	"os"
+	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
+	"time"
+	"unicode"
 
 	"github.com/cli/browser"
 )
+
+// openerTimeout is how long an opener has to fail. One that is still there
+// afterwards shows the page, or is kept by a browser until its window closes.
+const openerTimeout = 3 * time.Second
+
+// OpenBrowser shows a web page to the person at this machine: the page of
+// [piecesauth.Authenticator.LogoutURL], say. [SignIn] opens the sign-in page
+// by it.
+//
+// The commands in $BROWSER come first: they are separated by colons
+// (semicolons on Windows), may have arguments and quotes, and get the URL in
+// the place of %s, else as their last argument (%c is a colon, %% a percent
+// sign); none alone opens nothing. Then comes wslview under WSL,
+// then the browser of the system. No shell is involved: the URL is one
+// argument, whatever it holds.
+//
+// OpenBrowser returns when the page was handed over, and after 3 seconds at
+// the latest; a command that is still running then goes on, and its later end
+// is nobody's error.
+func OpenBrowser(url string) error {
+	if err := openWithin(url, openerTimeout); err != nil {
+		return fmt.Errorf("loopback: no browser opened, set $BROWSER to one: %w", err)
+	}
+	return nil
+}
+
+func openWithin(page string, wait time.Duration) error {
+	// Anything else could be an option or a file to the command that opens it.
+	u, err := url.Parse(page)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || strings.ContainsFunc(page, unprintable) {
+		return errors.New("the URL is not an absolute one of https or http")
+	}
+	opened := make(chan error, 1)
+	go func() { opened <- open(page, wait) }()
+	select {
+	case err := <-opened:
+		return err
+	case <-time.After(wait):
+		return nil
+	}
+}
+
+func unprintable(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }
+
+// open tries one command after the other. One that fails after the wait had
+// shown the page: a window that was closed must not open in another browser.
+func open(page string, wait time.Duration) error {
+	if !browserWanted(os.Getenv) {
+		return errors.New("$BROWSER is none")
+	}
+	start := time.Now()
+	for _, command := range commands(runtime.GOOS, os.Getenv, page) {
+		//nolint:gosec // the person's own choice of a browser
+		if err := exec.Command(command[0], command[1:]...).Run(); err == nil || time.Since(start) > wait { //nolint:noctx // it outlives the caller
+			return nil
+		}
+	}
+	hush()
+	return browser.OpenURL(page)
+}
 
 // hush keeps what a browser prints out of the program's output. The library
 // has these two variables for it, and no other way; nil is the null device,
 // while an io.Writer would hold up Run until the browser ends.
 var hush = sync.OnceFunc(func() { browser.Stdout, browser.Stderr = nil, nil })
 
-func openBrowser(url string) error {
-	hush()
-	return browser.OpenURL(url)
+// commands returns what comes before the system's own browser.
+func commands(goos string, getenv func(string) string, page string) [][]string {
+	separator := ":"
+	if goos == "windows" {
+		separator = ";"
+	}
+	var all [][]string
+	for item := range strings.SplitSeq(getenv("BROWSER"), separator) {
+		if command := command(item, page); command != nil {
+			all = append(all, command)
+		}
+	}
+	if goos == "linux" && (getenv("WSL_DISTRO_NAME") != "" || getenv("WSL_INTEROP") != "") {
+		all = append(all, []string{"wslview", page})
+	}
+	return all
+}
+
+// command returns the program and arguments of one item of $BROWSER, nil where
+// there are none.
+func command(item, page string) []string {
+	// An ampersand asks a shell not to wait, which nobody here does.
+	item = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(item), "&"))
+	words := split(item)
+	if _, err := exec.LookPath(item); err == nil {
+		words = []string{item} // a path with spaces in it
+	}
+	if len(words) == 0 {
+		return nil
+	}
+	fill, placed := strings.NewReplacer("%%", "%", "%c", ":", "%s", page), false
+	for i, word := range words[1:] {
+		placed = placed || strings.Contains(strings.ReplaceAll(word, "%%", ""), "%s")
+		words[i+1] = fill.Replace(word)
+	}
+	if !placed {
+		words = append(words, page)
+	}
+	return words
+}
+
+// split returns the words of a command. Quotes keep spaces in a word.
+func split(text string) []string {
+	var (
+		words []string
+		word  strings.Builder
+		quote rune
+		began bool
+	)
+	for _, r := range text + " " {
+		switch {
+		case r == quote:
+			quote = 0
+		case quote == 0 && (r == '"' || r == '\''):
+			quote, began = r, true
+		case quote == 0 && unicode.IsSpace(r):
+			if began {
+				words = append(words, word.String())
+			}
+			word.Reset()
+			began = false
+		default:
+			began = true
+			_, _ = word.WriteRune(r)
+		}
+	}
+	return words
+}
+
+// browserChosen reports whether the person says what to open pages with, which
+// an editor's remote session does, too.
+func browserChosen() bool { return os.Getenv("BROWSER") != "" }
+
+// browserWanted reports whether anything may be opened: none is what many
+// programs take for no.
+func browserWanted(getenv func(string) string) bool {
+	return strings.TrimSpace(getenv("BROWSER")) != "none"
 }
 
 func browserMissing() bool { return missing(runtime.GOOS, os.Getenv) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"net/http"
 	"net/url"
 	"os"
 	"time"
@@ -12,8 +13,8 @@ import (
 	"github.com/piecesauth/piecesauth/loopback"
 )
 
-// A command-line program: the browser opens; over SSH the URL is printed, and
-// the address the browser ends at can be pasted.
+// A command-line program: the browser opens; the URL is printed in any case, and
+// over SSH the address the browser ends at can be pasted.
 func ExampleSignIn() {
 	auth, err := piecesauth.New(piecesauth.Config{
 		BaseURL:  piecesauth.LiveBaseURL,
@@ -26,14 +27,25 @@ func ExampleSignIn() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
 	token, err := loopback.SignIn(ctx, auth, loopback.Options{
-		RedirectURL: "http://localhost:3000/pkce/response/code",
-		Output:      os.Stderr,
-		Input:       os.Stdin,
+		Output: os.Stderr,
+		Input:  os.Stdin,
 	})
 	if err != nil {
 		log.Fatal(err) //nolint:gocritic // the process ends
 	}
 	fmt.Println("signed in until", token.Expiry)
+}
+
+// A program that keeps its token: the person signs in once.
+func ExampleToken() {
+	client := func(ctx context.Context, auth *piecesauth.Authenticator, store piecesauth.TokenStore) (*http.Client, error) {
+		source := auth.TokenSource(store)
+		if _, err := loopback.Token(ctx, source, auth, loopback.Options{Output: os.Stderr, Input: os.Stdin}); err != nil {
+			return nil, err
+		}
+		return source.Client(nil), nil
+	}
+	_ = client
 }
 
 // A program with a window of its own shows the way to the browser itself.

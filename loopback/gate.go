@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	maxConns = 32
+	maxConns = 20
 	// grace is how long a connection may take before it has to make room for
 	// others. The request of a browser on this machine is there at once.
 	grace = 250 * time.Millisecond
@@ -20,12 +20,13 @@ const (
 // fast ones can't push the browser out either.
 type gate struct {
 	slots chan struct{}
+	tls   chan struct{} // a browser tried https
 	mu    sync.Mutex
 	conns map[*gatedConn]struct{}
 }
 
 func newGate() *gate {
-	return &gate{slots: make(chan struct{}, maxConns), conns: make(map[*gatedConn]struct{})}
+	return &gate{slots: make(chan struct{}, maxConns), tls: make(chan struct{}, 1), conns: make(map[*gatedConn]struct{})}
 }
 
 // enter waits for room.
@@ -92,11 +93,26 @@ type gatedConn struct {
 	gate     *gate
 	accepted time.Time
 	claimed  atomic.Bool // it brought the callback: not to be evicted
+	begun    atomic.Bool // something was read
 	once     sync.Once
 	closed   chan struct{}
 }
 
 type connKey struct{} // of the connection in a request's context
+
+// Read notes a connection that begins as TLS does: the browser makes https of
+// the http that it was sent to, and says no more than that it can't connect.
+func (c *gatedConn) Read(p []byte) (int, error) {
+	n, err := c.TCPConn.Read(p)
+	const handshake = 22 // RFC 8446 §5.1
+	if n > 0 && !c.begun.Swap(true) && p[0] == handshake {
+		select {
+		case c.gate.tls <- struct{}{}:
+		default:
+		}
+	}
+	return n, err
+}
 
 func (c *gatedConn) Close() error {
 	err := c.TCPConn.Close()

@@ -3,49 +3,70 @@
 //
 //	token, err := loopback.SignIn(ctx, auth, loopback.Options{Output: os.Stderr})
 //
-// [SignIn] is the whole journey. [Listen] is its receiver alone, for programs
-// that show the sign-in page, or the way to it, themselves.
+// [SignIn] is the whole journey, [Token] takes it only where no good token is
+// stored. [Listen] is the receiver alone, for programs that show the sign-in
+// page, or the way to it, themselves; [OpenBrowser] is what shows it.
 //
 // Any program and any web page can send requests to a port of this machine.
 // The receiver therefore answers 4xx to whatever does not carry the state of
 // the attempt, and keeps waiting; it holds few connections, closes the slow
 // ones first, and needs little memory for any of them.
+//
+// What the authorization server or its callback is to blame for is a
+// *[piecesauth.Error]: the errors of Begin and Complete, as they are, and a
+// callback with the right state that can't be used. What happens on this
+// machine is not: a port in use, no browser, Output or Input that fails, and
+// the end of the context are errors that begin with "loopback:" and wrap their
+// cause. All are one line and hold no secret.
 package loopback
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
-	"net/url"
 	"strings"
+	"time"
+	"unicode"
 
 	"github.com/piecesauth/piecesauth"
 )
 
-// Options say how [SignIn] goes about it. The zero value listens on a free
-// port and opens the system browser.
+// Options say how [SignIn] goes about it. The zero value listens where Pieces
+// documents it, and opens the system browser.
 type Options struct {
+	// RedirectURLs are those registered for the client: the browser comes back
+	// to the first whose port is free. Empty: RedirectURL.
+	RedirectURLs []string
+
 	// RedirectURL is where the browser comes back to, as registered for the
-	// client: http://localhost:3000/pkce/response/code, say. Port 0 takes a
-	// free one. Empty: that of Begin, else that of piecesauth.Config, else
-	// http://127.0.0.1:0/callback. See [Listen].
+	// client. Port 0 takes a free one, for servers that take any (RFC 8252
+	// §7.3). Empty: that of Begin, else that of piecesauth.Config, else the
+	// documented http://localhost:3000/pkce/response/code. See [Listen].
 	RedirectURL string
 
-	// Begin is passed on to piecesauth.Authenticator.Begin.
+	// Begin is passed on to piecesauth.Authenticator.Begin. With Input, an
+	// empty ResponseMode takes query for the configured form_post.
 	Begin *piecesauth.BeginOptions
 
 	// OpenBrowser shows the URL to the person. It runs in a goroutine of its
 	// own, which SignIn doesn't wait for: some browsers keep their opener
-	// until their window is closed. Nil opens the system browser, except in an
-	// SSH session and on a Unix machine without a display.
+	// until their window is closed. Nil is [OpenBrowser], except in an SSH
+	// session and on a Unix machine without a display, where nothing is opened
+	// unless $BROWSER names what to.
 	OpenBrowser func(url string) error
 
-	// Output gets the URL where no browser opens, and what is to be said about
-	// pasted lines. The URL holds the state of the attempt. Where it is nil,
-	// SignIn fails when no browser opens.
+	// Remote says that the browser is on another machine, which SignIn can't
+	// always tell: none is opened, and Input is read from the start. Should the
+	// port be taken, that is no error then, since lines can be pasted.
+	Remote bool
+
+	// Output gets the URL, and what is to be said about pasted lines. A
+	// browser may not open without anybody noticing: show it to the person.
+	// The URL holds the state of the attempt. Where Output is nil, SignIn
+	// fails when no browser opens.
 	Output io.Writer
 
 	// Input, where no browser opens, is read for the final URL of the journey,
@@ -60,6 +81,28 @@ type Options struct {
 	// the built-in page.
 	Page func(w http.ResponseWriter, err error)
 }
+
+// Token returns the token of the source. Where that is
+// [piecesauth.ErrSignInRequired], it signs the person in with [SignIn], and
+// saves the new token in the source.
+//
+// A token that can't be saved is returned together with the error: the sign-in
+// has happened.
+func Token(ctx context.Context, source *piecesauth.TokenSource, auth *piecesauth.Authenticator, opts Options) (*piecesauth.Token, error) {
+	token, err := source.Token(ctx)
+	if !errors.Is(err, piecesauth.ErrSignInRequired) {
+		return token, err
+	}
+	if token, err = SignIn(ctx, auth, opts); err != nil {
+		return nil, err
+	}
+	// What was got must not get lost because the caller leaves just then.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	return token, source.Save(ctx, token)
+}
+
+const saveTimeout = 30 * time.Second
 
 // SignIn listens on this machine, opens the browser at the sign-in page, waits
 // for the redirect, redeems its code, and shows the person how it ended. It
@@ -76,174 +119,201 @@ type Options struct {
 func SignIn(ctx context.Context, auth *piecesauth.Authenticator, opts Options) (*piecesauth.Token, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-
-	var begin piecesauth.BeginOptions
-	if opts.Begin != nil {
-		begin = *opts.Begin
-	}
-	if opts.RedirectURL != "" {
-		begin.RedirectURL = opts.RedirectURL
-	}
-	if begin.RedirectURL == "" {
-		// An attempt that is thrown away tells what the Config says; an error
-		// comes again below.
-		if probe, err := auth.Begin(&begin); err == nil {
-			begin.RedirectURL = probe.RedirectURL
-		}
-	}
-	receiver, err := Listen(ctx, begin.RedirectURL)
+	s, err := begin(ctx, auth, &opts)
 	if err != nil {
 		return nil, err
 	}
-	defer receiver.Close()
-	receiver.Page = opts.Page
-	begin.RedirectURL = receiver.RedirectURL()
-	attempt, err := auth.Begin(&begin)
-	if err != nil {
+	defer s.receiver.Close()
+	if s.session, err = s.receiver.serve(s.attempt.State); err != nil {
 		return nil, err
 	}
-	byHand, err := needsPaste(attempt.URL)
-	if err != nil {
+	defer s.session.stop()
+	if err := s.invite(ctx); err != nil {
 		return nil, err
 	}
-	if byHand && opts.Input == nil {
-		return nil, errors.New("loopback: ResponseMode fragment never reaches a server: set Options.Input, or use form_post or query")
-	}
-
-	s, err := receiver.serve(attempt.State)
-	if err != nil {
-		return nil, err
-	}
-	defer s.stop()
-
-	var lines <-chan string
-	if byHand {
-		if err := opts.say("After signing in, paste the address the browser ends at, and press Enter:\n"); err != nil {
-			return nil, err
-		}
-		lines = readLines(ctx, opts.Input)
-	}
-	opened := make(chan error, 1)
-	switch {
-	case opts.OpenBrowser != nil:
-		go func() { opened <- opts.OpenBrowser(attempt.URL) }()
-	case browserMissing():
-		opened <- errors.New("this session has no display")
-	default:
-		go func() { opened <- openBrowser(attempt.URL) }()
-	}
-
 	for {
 		select {
-		case cb := <-s.callbacks:
-			token, err := auth.Complete(ctx, attempt, cb.values)
-			cb.finish(err)
-			return token, err
-
-		case err := <-opened:
-			if err == nil || s.claimed.Load() {
-				continue // the person is on the way, or there already
-			}
-			if opts.Output == nil {
-				return nil, openFailed(err, attempt.State)
-			}
-			if err := opts.say("Open this address in a browser to sign in:\n\n%s\n\n", attempt.URL); err != nil {
+		case cb := <-s.session.callbacks:
+			return s.complete(ctx, cb)
+		case err := <-s.opened:
+			if err := s.openerEnded(ctx, err); err != nil {
 				return nil, err
 			}
-			if opts.Input != nil && lines == nil {
-				if err := opts.say("Then paste the address the browser ends at, and press Enter:\n"); err != nil {
-					return nil, err
-				}
-				lines = readLines(ctx, opts.Input)
+		case line := <-s.lines:
+			cb, err := s.pasted(line)
+			if err != nil {
+				return nil, err
 			}
-
-		case line, more := <-lines:
-			if !more {
-				if byHand {
-					return nil, errors.New("loopback: Options.Input ended before the final URL was pasted")
-				}
-				lines = nil // the redirect may still come
-				continue
+			if cb != nil {
+				return s.complete(ctx, *cb)
 			}
-			if line = strings.TrimSpace(line); line == "" {
-				continue
-			}
-			values, err := piecesauth.ParseCallback(line)
-			if err != nil || !answers(values, attempt.State) {
-				if err := opts.say("That is not the address this sign-in ends at. Try again:\n"); err != nil {
-					return nil, err
-				}
-				continue
-			}
-			if !s.claimed.CompareAndSwap(false, true) {
-				continue // the browser was first
-			}
-			return auth.Complete(ctx, attempt, values)
-
-		case err := <-s.failed:
+		case <-s.session.gate.tls:
+			// Whoever reads this has nothing better; a failure to say it is no loss.
+			_ = s.say("A browser came by https, which nothing here answers. Change https:// to http:// in its address bar, and press Enter.\n")
+		case err := <-s.session.failed:
 			return nil, err
-
 		case <-ctx.Done():
 			return nil, ended(ctx)
 		}
 	}
 }
 
+// signIn is one SignIn on its way.
+type signIn struct {
+	auth      *piecesauth.Authenticator
+	options   *Options
+	attempt   *piecesauth.Attempt
+	receiver  *Receiver
+	session   *session
+	fragment  bool        // the result stays in the browser's address bar
+	pasteOnly bool        // it can't be received
+	remote    bool        // the browser is probably on another machine
+	opened    chan error  // how the opener ended
+	lines     <-chan line // of Input; nil while it isn't read
+	unsaid    error       // why Output has not got the URL
+}
+
+// begin listens where the browser can come back to, and makes the attempt.
+func begin(ctx context.Context, auth *piecesauth.Authenticator, o *Options) (*signIn, error) {
+	config := auth.Config()
+	var options piecesauth.BeginOptions
+	if o.Begin != nil {
+		options = *o.Begin
+	}
+	s := &signIn{auth: auth, options: o, opened: make(chan error, 1), remote: o.Remote || o.OpenBrowser == nil && browserMissing()}
+	if options.ResponseMode == "" {
+		options.ResponseMode = config.ResponseMode
+		if o.Input != nil && config.ResponseMode == piecesauth.ResponseModeFormPost {
+			options.ResponseMode = piecesauth.ResponseModeQuery // a form leaves no code in the address to paste
+		}
+	}
+	switch options.ResponseMode {
+	case piecesauth.ResponseModeFragment:
+		if s.fragment, s.pasteOnly = true, true; o.Input == nil {
+			return nil, errors.New("loopback: ResponseMode fragment never reaches a server: set Options.Input, or use form_post or query")
+		}
+	case piecesauth.ResponseModeWebMessage:
+		return nil, errors.New("loopback: ResponseMode web_message never reaches a server: use form_post or query")
+	}
+	var err error
+	s.receiver, err = listenFirst(ctx, &net.ListenConfig{}, o, options.RedirectURL, config.RedirectURL)
+	if s.remote && o.Input != nil && (inUse(err) || reserved(err)) {
+		// The browser's machine is another one: who listens here is all the same to it.
+		_, urls := redirectURLs(o, options.RedirectURL, config.RedirectURL)
+		s.receiver, s.pasteOnly, err = &Receiver{redirectURL: urls[0]}, true, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.receiver.Page = o.Page
+	options.RedirectURL = s.receiver.RedirectURL()
+	if s.attempt, err = auth.Begin(&options); err != nil {
+		s.receiver.Close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// invite shows the person the way to the sign-in page.
+func (s *signIn) invite(ctx context.Context) error {
+	open := s.options.OpenBrowser
+	switch {
+	case s.options.Remote:
+		open = nil
+	case open == nil && (!s.remote || browserChosen()):
+		open = func(url string) error { return openWithin(url, openerTimeout) }
+	}
+	text := "Opening a browser to sign in. If none appears, open this address:"
+	if open == nil {
+		text = "Open this address in a browser to sign in:"
+	}
+	s.unsaid = s.say("%s\n\n%s\n\n", text, s.attempt.URL)
+	if open == nil && s.options.Output == nil {
+		return openFailed(errors.New("the browser would be on another machine"), s.attempt.State)
+	}
+	if s.unsaid != nil && (open == nil || s.pasteOnly) {
+		return s.unsaid
+	}
+	if s.pasteOnly || s.remote {
+		if err := s.read(ctx); err != nil {
+			return err
+		}
+	}
+	if open != nil {
+		go runOpener(open, s.attempt.URL, s.opened)
+	}
+	return nil
+}
+
+// runOpener sends how the opener ended, even if it panics: nobody could
+// recover from that in this goroutine.
+func runOpener(open func(string) error, url string, opened chan<- error) {
+	err := errors.New("Options.OpenBrowser panicked")
+	defer func() {
+		_ = recover() // whose value may hold the URL
+		opened <- err
+	}()
+	err = open(url)
+}
+
+// openerEnded asks the person to do what the opener could not.
+func (s *signIn) openerEnded(ctx context.Context, err error) error {
+	switch {
+	case err == nil || s.session.claimed():
+		return nil // the person is on the way, or there already
+	case s.options.Output == nil:
+		return openFailed(err, s.attempt.State)
+	case s.unsaid != nil:
+		return s.unsaid
+	}
+	if err := s.say("No browser could be opened here: open the address above.\n"); err != nil {
+		return err
+	}
+	return s.read(ctx)
+}
+
+// complete redeems the code of a callback, and shows how that ended to every
+// browser that brought it.
+func (s *signIn) complete(ctx context.Context, cb received) (token *piecesauth.Token, err error) {
+	if err = cb.err; err == nil {
+		token, err = s.auth.Complete(ctx, s.attempt, cb.values)
+	}
+	s.session.finish(err)
+	return token, err
+}
+
 // say writes to Output, if there is one.
-func (o *Options) say(format string, args ...any) error {
-	if o.Output == nil {
+func (s *signIn) say(format string, args ...any) error {
+	if s.options.Output == nil {
 		return nil
 	}
-	if _, err := fmt.Fprintf(o.Output, format, args...); err != nil {
+	if _, err := fmt.Fprintf(s.options.Output, format, args...); err != nil {
 		return fmt.Errorf("loopback: writing to Options.Output: %w", err)
 	}
 	return nil
 }
 
-// needsPaste tells from the URL of an attempt whether its result stays in the
-// browser's address bar.
-func needsPaste(attemptURL string) (bool, error) {
-	u, err := url.Parse(attemptURL)
-	if err != nil {
-		return false, errors.New("loopback: the URL of the attempt is not valid") // err would show it
-	}
-	switch piecesauth.ResponseMode(u.Query().Get("response_mode")) {
-	case piecesauth.ResponseModeFragment:
-		return true, nil
-	case piecesauth.ResponseModeWebMessage:
-		return false, errors.New("loopback: ResponseMode web_message never reaches a server: use form_post or query")
-	}
-	return false, nil
-}
-
-// openFailed keeps the state out of the text: the error of an opener likes to
-// quote the URL.
+// openFailed keeps the state out of the text, and lines: the error of an
+// opener likes to quote the URL, or what a command printed.
 func openFailed(err error, state string) error {
 	const text = "loopback: no browser opened and Options.Output is nil"
-	if strings.Contains(err.Error(), state) {
-		return errors.New(text)
+	if strings.Contains(err.Error(), state) || strings.ContainsFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }) {
+		return &caused{text, err}
 	}
 	return fmt.Errorf(text+": %w", err)
 }
 
-func ended(ctx context.Context) error {
-	return fmt.Errorf("loopback: waiting for the redirect: %w", ctx.Err())
+// caused is an error whose cause is not shown.
+type caused struct {
+	text  string
+	cause error
 }
 
-// readLines sends the lines of in until it ends or ctx does.
-func readLines(ctx context.Context, in io.Reader) <-chan string {
-	lines := make(chan string)
-	go func() {
-		defer close(lines)
-		scanner := bufio.NewScanner(in)
-		scanner.Buffer(nil, 1<<20)
-		for scanner.Scan() {
-			select {
-			case lines <- scanner.Text():
-			case <-ctx.Done():
-				return
-			}
-		}
-	}()
-	return lines
+func (c *caused) Error() string        { return c.text }
+func (c *caused) GoString() string     { return c.text }
+func (c *caused) Is(target error) bool { return errors.Is(c.cause, target) }
+func (c *caused) As(target any) bool   { return errors.As(c.cause, target) }
+
+func ended(ctx context.Context) error {
+	return fmt.Errorf("loopback: waiting for the redirect: %w", ctx.Err())
 }

@@ -1,11 +1,13 @@
 package loopback
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"html"
+	"io"
 	"net/http"
 
 	"github.com/piecesauth/piecesauth"
@@ -19,7 +21,7 @@ const style = `:root{color-scheme:light dark}` +
 	`.why{padding:.75rem 1rem;border-left:.25rem solid #b3261e;background:#f6f2f2}` +
 	`@media(prefers-color-scheme:dark){body{background:#16161a;color:#e6e6ea}.why{border-color:#f2b8b5;background:#2a2224}}`
 
-// page takes style, title, heading and reason. It loads nothing.
+// page takes style, title and paragraphs. It loads nothing, not even an icon.
 const page = `<!DOCTYPE html>
 <html lang="en">
 <head>
@@ -27,13 +29,13 @@ const page = `<!DOCTYPE html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="robots" content="noindex">
 <title>%[2]s</title>
+<link rel="icon" href="data:,">
 <style>%[1]s</style>
 </head>
 <body>
 <main>
 <h1>%[2]s</h1>
-%[3]s<p>You can close this window and go back to the application.</p>
-</main>
+%[3]s</main>
 </body>
 </html>
 `
@@ -45,20 +47,55 @@ func setHeaders(h http.Header) {
 	h.Set("Content-Type", "text/html; charset=utf-8")
 	h.Set("Cache-Control", "no-store")
 	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+
-		"'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+		"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
 // writePage tells the person how the sign-in ended.
-func writePage(w http.ResponseWriter, err error) {
-	title, reason := "You are signed in", ""
-	if err != nil {
-		title, reason = "The sign-in failed", err.Error()
-		if errors.Is(err, &piecesauth.Error{Code: "access_denied"}) {
-			reason = "The application was not given access."
-		}
-		reason = "<p class=\"why\">" + html.EscapeString(reason) + "</p>\n"
+func writePage(w io.Writer, err error) {
+	if err == nil {
+		show(w, "You are signed in", "You can close this window and go back to the application.", "")
+		return
 	}
-	_, _ = fmt.Fprintf(w, page, style, title, reason)
+	details := err.Error()
+	if errors.Is(err, &piecesauth.Error{Code: "access_denied"}) {
+		details = "" // it is the person's own doing
+	}
+	show(w, "The sign-in failed", plainly(err)+" You can close this window and go back to the application, to sign in again from there.", details)
+}
+
+// plainly says in a person's words what an error says in a developer's.
+func plainly(err error) string {
+	var e *piecesauth.Error
+	known := errors.As(err, &e)
+	switch {
+	case errors.Is(err, &piecesauth.Error{Code: "access_denied"}):
+		return "The application was not given access."
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return "The application stopped waiting for the answer."
+	case errors.Is(err, piecesauth.ErrUnknownOutcome):
+		return "The sign-in server was asked to finish, and its answer did not arrive."
+	case known && e.Op == "callback", errors.Is(err, piecesauth.ErrStateMismatch), errors.Is(err, piecesauth.ErrIssuerMismatch):
+		return "What the browser brought is not an answer that can be used."
+	case known && e.Code != "":
+		return "The sign-in server refused."
+	}
+	return "The application could not finish it."
+}
+
+// refuse answers a request that is not the redirect, and changes nothing.
+func refuse(w http.ResponseWriter, status int, why string) {
+	w.WriteHeader(status)
+	show(w, "This is not the answer that the sign-in waits for",
+		why+" If you were signing in just now, go back to the application and use the address that it shows, or sign in again from there.", "")
+}
+
+// show writes a page of plain text.
+func show(w io.Writer, title, text, details string) {
+	paragraphs := "<p>" + html.EscapeString(text) + "</p>\n"
+	if details != "" {
+		paragraphs += "<p class=\"why\">" + html.EscapeString(details) + "</p>\n"
+	}
+	_, _ = fmt.Fprintf(w, page, style, title, paragraphs)
 }

@@ -1,33 +1,21 @@
 package loopback
 
 import (
+	"cmp"
 	"context"
-	"crypto/subtle"
 	"errors"
 	"fmt"
-	"io"
-	"log"
-	"mime"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"syscall"
-	"time"
 )
 
 const (
-	defaultRedirectURL = "http://127.0.0.1:0/callback"
-
-	maxBody       = 64 << 10 // of a form_post callback
-	maxHeader     = 16 << 10 // cookies of everything on localhost included
-	maxParameters = 64       // callbacks of real servers have up to ten
-
-	headerTimeout  = 5 * time.Second
-	requestTimeout = 10 * time.Second // headers and body
-	pageTimeout    = 5 * time.Second
+	anyRedirectURL        = "http://127.0.0.1:0/callback"
+	documentedRedirectURL = "http://localhost:3000/pkce/response/code"
 )
 
 // A Receiver waits for the redirect of one sign-in. Its port is bound from
@@ -51,24 +39,88 @@ type Receiver struct {
 // A redirectURL that isn't http on a loopback host is an error; so is a port
 // in use: the text says where, and errors.Is finds syscall.EADDRINUSE.
 func Listen(ctx context.Context, redirectURL string) (*Receiver, error) {
-	if ctx.Err() != nil {
+	redirectURL = cmp.Or(redirectURL, anyRedirectURL)
+	u, err := parseRedirectURL("RedirectURL", redirectURL)
+	if err != nil {
+		return nil, err
+	}
+	r, err := listenAt(ctx, &net.ListenConfig{}, redirectURL, u)
+	switch {
+	case err == nil:
+		return r, nil
+	case ctx.Err() != nil:
 		return nil, ended(ctx)
+	case inUse(err):
+		return nil, fmt.Errorf("loopback: RedirectURL: the port is in use: %w", err)
 	}
-	if redirectURL == "" {
-		redirectURL = defaultRedirectURL
+	return nil, fmt.Errorf("loopback: RedirectURL: %w", err)
+}
+
+// listenFirst listens at the first address that [Options] say can be had.
+func listenFirst(ctx context.Context, config *net.ListenConfig, o *Options, begin, configured string) (*Receiver, error) {
+	if len(o.RedirectURLs) == 0 && o.RedirectURL != "" {
+		return Listen(ctx, o.RedirectURL)
 	}
-	u, err := url.Parse(redirectURL)
+	field, raws := redirectURLs(o, begin, configured)
+	var urls []*url.URL
+	var ports []string
+	for _, raw := range raws {
+		u, err := parseRedirectURL(field, raw) // each of them, before one is tried
+		if err != nil {
+			return nil, err
+		}
+		if port := cmp.Or(u.Port(), "80"); !slices.Contains(ports, port) {
+			ports = append(ports, port)
+		}
+		urls = append(urls, u)
+	}
+	var taken error
+	for i, u := range urls {
+		r, err := listenAt(ctx, config, raws[i], u)
+		switch {
+		case err == nil:
+			return r, nil
+		case ctx.Err() != nil:
+			return nil, ended(ctx)
+		case !inUse(err) && !reserved(err):
+			return nil, fmt.Errorf("loopback: %s: %w", field, err)
+		}
+		taken = cmp.Or(taken, err)
+	}
+	return nil, fmt.Errorf("loopback: can't listen on port %s: end what uses it, or set Options.RedirectURLs to more addresses registered for the client: %w",
+		strings.Join(ports, ", "), taken)
+}
+
+// redirectURLs returns where to listen, and the field that says so.
+func redirectURLs(o *Options, begin, config string) (field string, urls []string) {
+	if len(o.RedirectURLs) > 0 {
+		return "Options.RedirectURLs", o.RedirectURLs
+	}
+	return "RedirectURL", []string{cmp.Or(o.RedirectURL, begin, config, documentedRedirectURL)}
+}
+
+// parseRedirectURL checks what can be received on this machine.
+func parseRedirectURL(field, raw string) (*url.URL, error) {
+	u, err := url.Parse(raw)
 	switch {
 	case err != nil:
-		return nil, errors.New("loopback: RedirectURL is not a valid URL")
+		return nil, fmt.Errorf("loopback: %s is not a valid URL", field) // the reason would repeat it
 	case u.Scheme != "http":
-		return nil, errors.New("loopback: RedirectURL must begin with http://, which is what can be received on this machine")
+		return nil, fmt.Errorf("loopback: %s must begin with http://, which is what can be received on this machine", field)
 	case !isLoopback(u.Host):
-		return nil, fmt.Errorf("loopback: RedirectURL: host %q is not this machine: use localhost, 127.0.0.1 or [::1]", u.Hostname())
-	case u.User != nil || strings.Contains(redirectURL, "#"):
-		return nil, errors.New("loopback: RedirectURL must have neither user nor fragment") // RFC 6749 §3.1.2
+		return nil, fmt.Errorf("loopback: %s: host %q is not this machine: use localhost, 127.0.0.1 or [::1]", field, u.Hostname())
+	case u.User != nil || strings.Contains(raw, "#"):
+		return nil, fmt.Errorf("loopback: %s must have neither user nor fragment", field) // RFC 6749 §3.1.2
 	}
-	listeners, err := listen(ctx, u.Hostname(), u.Port())
+	return u, nil
+}
+
+// listenAt listens where u says, which redirectURL was read as.
+func listenAt(ctx context.Context, config *net.ListenConfig, redirectURL string, u *url.URL) (*Receiver, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	listeners, err := listen(ctx, config, u.Hostname(), cmp.Or(u.Port(), "80"))
 	if err != nil {
 		return nil, err
 	}
@@ -97,6 +149,11 @@ func (r *Receiver) RedirectURL() string { return r.redirectURL }
 //		return err
 //	})
 //
+// The same callback again, as of a reload, gets the same page. One with the
+// right state and a parameter of OAuth that is repeated or can't be read ends
+// the wait with a *[piecesauth.Error], and complete is not called; parameters
+// that OAuth doesn't know are handed over as far as they can be read.
+//
 // Every other request gets a 4xx and changes nothing. When ctx ends first, so
 // does the wait. The receiver is closed when Wait returns; no goroutine of it
 // is left.
@@ -108,8 +165,11 @@ func (r *Receiver) Wait(ctx context.Context, state string, complete func(callbac
 	defer s.stop()
 	select {
 	case cb := <-s.callbacks:
-		err := complete(cb.values)
-		cb.finish(err)
+		err := cb.err
+		if err == nil {
+			err = complete(cb.values)
+		}
+		s.finish(err)
 		return err
 	case err := <-s.failed:
 		return err
@@ -133,47 +193,45 @@ func isLoopback(host string) bool {
 	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
-func listen(ctx context.Context, host, port string) ([]net.Listener, error) {
+// listen binds the port on the addresses of the host.
+func listen(ctx context.Context, config *net.ListenConfig, host, port string) ([]net.Listener, error) {
 	addrs := []string{host}
 	if strings.EqualFold(host, "localhost") {
 		addrs = []string{"127.0.0.1", "::1"} // whatever the resolver says
 	}
-	if port == "" {
-		port = "80"
-	}
 	for tries := 10; ; tries-- {
-		listeners, err := listenAll(ctx, addrs, port)
+		listeners, err := listenAll(ctx, config, addrs, port)
 		switch {
 		case err == nil:
 			return listeners, nil
 		case !inUse(err):
-			return nil, fmt.Errorf("loopback: RedirectURL: %w", err)
+			return nil, err
 		case strings.Trim(port, "0") == "" && tries > 1:
 			continue // the port that is free on 127.0.0.1 is taken on ::1
+		case !errors.Is(err, syscall.EADDRINUSE):
+			return nil, fmt.Errorf("%w: %w", err, syscall.EADDRINUSE) // Windows has a number of its own
 		}
-		if !errors.Is(err, syscall.EADDRINUSE) {
-			err = fmt.Errorf("%w: %w", err, syscall.EADDRINUSE) // Windows has a number of its own
-		}
-		return nil, fmt.Errorf("loopback: RedirectURL: the port is in use: %w", err)
+		return nil, err
 	}
 }
 
-// listenAll binds the same port on every address that this machine has.
-func listenAll(ctx context.Context, addrs []string, port string) ([]net.Listener, error) {
+// listenAll binds the same port on every address that this machine has. Any
+// other failure is one of all: half of localhost would leave the other half to
+// somebody else.
+func listenAll(ctx context.Context, config *net.ListenConfig, addrs []string, port string) ([]net.Listener, error) {
 	var (
-		config    net.ListenConfig
 		listeners []net.Listener
-		missing   error
+		absent    error
 	)
 	for _, addr := range addrs {
 		l, err := config.Listen(ctx, "tcp", net.JoinHostPort(addr, port))
-		if err == nil {
+		switch {
+		case err == nil:
 			listeners = append(listeners, l)
 			_, port, _ = net.SplitHostPort(l.Addr().String())
-			continue
-		}
-		if missing = err; inUse(err) {
-			// Half of localhost would leave the other half to somebody else.
+		case noSuchAddress(err):
+			absent = err
+		default:
 			for _, l := range listeners {
 				_ = l.Close()
 			}
@@ -181,183 +239,23 @@ func listenAll(ctx context.Context, addrs []string, port string) ([]net.Listener
 		}
 	}
 	if len(listeners) == 0 {
-		return nil, missing
+		return nil, absent
 	}
 	return listeners, nil
 }
 
-func inUse(err error) bool {
-	const wsaeaddrinuse = syscall.Errno(10048) // Windows; no other system counts so far
-	return errors.Is(err, syscall.EADDRINUSE) || errors.Is(err, wsaeaddrinuse)
+// Windows has numbers of its own (WSA…), which no other system counts up to so far.
+
+func inUse(err error) bool { return isErrno(err, syscall.EADDRINUSE, 10048) }
+
+// reserved reports whether the system keeps the port to itself: below 1024, or
+// in a range that Hyper-V has taken.
+func reserved(err error) bool { return isErrno(err, syscall.EACCES, 10013) }
+
+func noSuchAddress(err error) bool {
+	return isErrno(err, syscall.EADDRNOTAVAIL, 10049) || isErrno(err, syscall.EAFNOSUPPORT, 10047)
 }
 
-// session is one Wait: a server and what it has received.
-type session struct {
-	state     string
-	path      string
-	page      func(http.ResponseWriter, error)
-	server    *http.Server
-	claimed   atomic.Bool   // a callback was accepted; there is no second
-	callbacks chan callback // that one
-	failed    chan error    // no more connections can be accepted
-	done      chan struct{} // nobody waits any more
-	serving   sync.WaitGroup
-	conns     sync.WaitGroup
-}
-
-// callback is a request with the right state, whose sender waits for a page.
-type callback struct {
-	values  url.Values
-	outcome chan<- error
-	closed  <-chan struct{}
-}
-
-// finish has the page written, and returns when it is on its way and the
-// connection closed.
-func (c callback) finish(err error) {
-	c.outcome <- err
-	<-c.closed
-}
-
-func (r *Receiver) serve(state string) (*session, error) {
-	if state == "" {
-		return nil, errors.New("loopback: Wait needs the state of the attempt") // a missing one would equal it
-	}
-	s := &session{
-		state:     state,
-		path:      r.path,
-		page:      r.Page,
-		callbacks: make(chan callback, 1),
-		failed:    make(chan error, len(r.listeners)),
-		done:      make(chan struct{}),
-	}
-	s.server = &http.Server{
-		Handler:                      s,
-		DisableGeneralOptionsHandler: true, // it would answer 200 to OPTIONS *
-		ReadHeaderTimeout:            headerTimeout,
-		ReadTimeout:                  requestTimeout,
-		MaxHeaderBytes:               maxHeader,
-		ErrorLog:                     log.New(io.Discard, "", 0),
-		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
-			return context.WithValue(ctx, connKey{}, c)
-		},
-		ConnState: func(_ net.Conn, state http.ConnState) {
-			switch state {
-			case http.StateNew:
-				s.conns.Add(1)
-			case http.StateHijacked, http.StateClosed:
-				s.conns.Done()
-			}
-		},
-	}
-	s.server.SetKeepAlivesEnabled(false) // the page is the last thing a connection sees
-	g := newGate()
-	for _, l := range r.listeners {
-		s.serving.Go(func() {
-			err := s.server.Serve(gatedListener{l, g})
-			s.failed <- fmt.Errorf("loopback: %w", err)
-		})
-	}
-	return s, nil
-}
-
-// stop closes everything and returns when it has ended.
-func (s *session) stop() {
-	close(s.done)
-	_ = s.server.Close()
-	s.serving.Wait()
-	_ = s.server.Close() // a connection that was accepted during the first
-	s.conns.Wait()
-}
-
-func (s *session) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	setHeaders(w.Header())
-	// A web page whose name was rebound to 127.0.0.1 still sends that name.
-	if !isLoopback(r.Host) {
-		refuse(w, http.StatusMisdirectedRequest)
-		return
-	}
-	if r.URL.Path != s.path {
-		refuse(w, http.StatusNotFound)
-		return
-	}
-	values, status := parameters(w, r)
-	if status != 0 {
-		refuse(w, status)
-		return
-	}
-	if !answers(values, s.state) {
-		refuse(w, http.StatusBadRequest)
-		return
-	}
-	if !s.claimed.CompareAndSwap(false, true) {
-		refuse(w, http.StatusConflict)
-		return
-	}
-	conn := r.Context().Value(connKey{}).(*gatedConn) // ours: see Accept
-	conn.claimed.Store(true)
-	outcome := make(chan error, 1)
-	s.callbacks <- callback{values, outcome, conn.closed}
-	select {
-	case err := <-outcome:
-		_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(pageTimeout))
-		if s.page != nil {
-			s.page(w, err)
-		} else {
-			writePage(w, err)
-		}
-	case <-s.done:
-	}
-}
-
-// refuse answers a request that is not the redirect.
-func refuse(w http.ResponseWriter, status int) {
-	http.Error(w, "This is not the answer that the sign-in waits for.", status)
-}
-
-// parameters reads a POST from its body alone and a GET from its query alone.
-// A status that isn't 0 refuses the request.
-func parameters(w http.ResponseWriter, r *http.Request) (url.Values, int) {
-	raw := r.URL.RawQuery
-	switch r.Method {
-	case http.MethodGet:
-	case http.MethodPost:
-		mediaType, _, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
-		if err != nil || mediaType != "application/x-www-form-urlencoded" {
-			return nil, http.StatusUnsupportedMediaType
-		}
-		if r.ContentLength > maxBody {
-			return nil, http.StatusRequestEntityTooLarge
-		}
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
-		if tooLarge := (*http.MaxBytesError)(nil); errors.As(err, &tooLarge) {
-			return nil, http.StatusRequestEntityTooLarge
-		}
-		if err != nil {
-			return nil, http.StatusBadRequest
-		}
-		raw = string(body)
-	default:
-		w.Header().Set("Allow", "GET, POST")
-		return nil, http.StatusMethodNotAllowed
-	}
-	if strings.Count(raw, "&") >= maxParameters {
-		return nil, http.StatusBadRequest
-	}
-	values, err := url.ParseQuery(raw)
-	if err != nil {
-		return nil, http.StatusBadRequest
-	}
-	return values, 0
-}
-
-// answers reports whether a callback belongs to the attempt: it has the state,
-// and nothing twice (RFC 6749 §3.1).
-func answers(values url.Values, state string) bool {
-	for _, v := range values {
-		if len(v) != 1 {
-			return false
-		}
-	}
-	return subtle.ConstantTimeCompare([]byte(values.Get("state")), []byte(state)) == 1
+func isErrno(err error, unix, windows syscall.Errno) bool {
+	return errors.Is(err, unix) || errors.Is(err, windows)
 }

@@ -132,6 +132,20 @@ func post(target, contentType, body string) string {
 		target, contentType, len(body), body)
 }
 
+// with is the right GET of the callback with one more header.
+func with(header string) string {
+	return "GET /callback?code=c&state=" + state + " HTTP/1.1\r\nHost: localhost\r\n" + header + "\r\n\r\n"
+}
+
+// wanted returns code and state, and one more: its name in front of its values.
+func wanted(more ...string) url.Values {
+	v := url.Values{"code": {"c"}, "state": {state}}
+	if len(more) > 0 {
+		v[more[0]] = more[1:]
+	}
+	return v
+}
+
 func TestWait(t *testing.T) {
 	right := "code=c&state=" + state
 	tests := []struct {
@@ -158,6 +172,30 @@ func TestWait(t *testing.T) {
 		{"Host in other letters", "", strings.Replace(get("/callback?"+right), "localhost", "LocalHost", 1), url.Values{"code": {"c"}, "state": {state}}},
 		{"large cookies of other programs", "", "GET /callback?" + right + " HTTP/1.1\r\nHost: localhost\r\nCookie: a=" + strings.Repeat("x", 12<<10) + "\r\n\r\n",
 			url.Values{"code": {"c"}, "state": {state}}},
+
+		{"24 KiB in one cookie", "", with("Cookie: a=" + strings.Repeat("x", 24<<10)), wanted()},
+		{"24 KiB in many cookies", "", with("Cookie: " + strings.Repeat("session-of-some-program=0123456789abcdef; ", 600)), wanted()},
+		{"24 KiB in many headers", "", with(strings.Repeat("Cookie: a="+strings.Repeat("x", 1000)+"\r\n", 24) + "X: y"), wanted()},
+		{"36 KiB of cookies, POST", "", strings.Replace(post("/callback", formType, right), "\r\n", "\r\nCookie: a="+strings.Repeat("x", 36<<10)+"\r\n", 1), wanted()},
+		{"a code of 4 KiB beside 24 KiB of cookies", "", "GET /callback?code=" + strings.Repeat("c", 4<<10) + "&state=" + state +
+			" HTTP/1.1\r\nHost: localhost\r\nCookie: a=" + strings.Repeat("x", 24<<10) + "\r\n\r\n", wanted("code", strings.Repeat("c", 4<<10))},
+
+		{"a semicolon in session_state", "", get("/callback?session_state=a;b&" + right), wanted("session_state", "a;b")},
+		{"a semicolon by POST", "", post("/callback", formType, "session_state=a;b&"+right), wanted("session_state", "a;b")},
+		{"a semicolon as separator decides nothing", "", get("/callback?x=1;code=evil&" + right), wanted("x", "1;code=evil")},
+		{"a percent sign alone", "", get("/callback?hd=100%&" + right), wanted()},
+		{"a percent sign by POST", "", post("/callback", formType, right+"&hd=100%"), wanted()},
+		{"a broken escape", "", get("/callback?x=%zz&" + right), wanted()},
+		{"a broken name", "", get("/callback?%=1&" + right), wanted()},
+		{"an unknown parameter twice", "", get("/callback?x=1&x=1&" + right), wanted("x", "1", "1")},
+		{"an unknown parameter twice by POST", "", post("/callback", formType, "x=1&x=2&"+right), wanted("x", "1", "2")},
+		{"a broken text for people", "", get("/callback?error_description=100%&" + right), wanted("error_description", "100%")},
+		{"empty pairs, many", "", get("/callback?" + strings.Repeat("&", 64) + right), wanted()},
+		{"empty pairs, very many, by POST", "", post("/callback", formType, strings.Repeat("&", 30<<10)+right), wanted()},
+		{"a parameter without a name", "", get("/callback?=x&" + right), wanted()},
+		{"names in capitals are unknown", "", get("/callback?STATE=wrong&" + right), wanted("STATE", "wrong")},
+		{"Latin-1 in an unknown parameter", "", get("/callback?name=%E9&" + right), wanted("name", "\xe9")},
+		{"Purpose that isn't prefetch", "", with("Purpose: navigate"), wanted()},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -191,14 +229,24 @@ func TestWaitGoesOn(t *testing.T) {
 		{"longer state", get("/callback?code=c&state=" + state + "x"), 400},
 		{"an error without state", get("/callback?error=access_denied"), 400},
 		{"an error with a wrong state", get("/callback?error=access_denied&state=wrong"), 400},
-		{"state twice", get("/callback?code=c&state=wrong&state=" + state), 400},
-		{"right state twice", get("/callback?" + right + "&state=" + state), 400},
-		{"code twice", get("/callback?code=d&" + right), 400},
-		{"another parameter twice", get("/callback?x=1&x=1&" + right), 400},
-		{"a broken escape", get("/callback?x=%zz&" + right), 400},
-		{"many parameters", get("/callback?" + strings.Repeat("&", 64) + right), 400},
+		{"a wrong state twice", get("/callback?code=c&state=wrong&state=wrong"), 400},
+		{"a state that can't be read", get("/callback?code=c&state=%zz"), 400},
+		{"a wrong state, and a code twice", get("/callback?code=c&code=d&state=wrong"), 400},
+		{"prefetch", with("Sec-Purpose: prefetch"), 403},
+		{"prerender", with("Sec-Purpose: prefetch;prerender"), 403},
+		{"prefetch through a proxy", with("Sec-Purpose: prefetch;anonymous-client-ip"), 403},
+		{"prefetch of old Chrome and Safari", with("Purpose: prefetch"), 403},
+		{"preview of Safari", with("X-Purpose: preview"), 403},
+		{"prefetch of old Firefox", with("X-moz: prefetch"), 403},
+		{"Prefetch in capitals", with("SEC-PURPOSE: Prefetch"), 403},
+		{"POST, prefetch", strings.Replace(post("/callback", formType, right), "\r\n", "\r\nSec-Purpose: prefetch\r\n", 1), 403},
+		{"preflight of a private network access", "OPTIONS /callback?" + right + " HTTP/1.1\r\nHost: localhost\r\nOrigin: https://login.example\r\n" +
+			"Access-Control-Request-Method: GET\r\nAccess-Control-Request-Private-Network: true\r\n\r\n", 405},
+		{"preflight of a form", "OPTIONS /callback HTTP/1.1\r\nHost: localhost\r\nOrigin: null\r\nAccess-Control-Request-Method: POST\r\n\r\n", 405},
+		{"HEAD of the favicon", "HEAD /favicon.ico HTTP/1.1\r\nHost: localhost\r\n\r\n", 404},
+		{"HEAD without anything", "HEAD /callback HTTP/1.1\r\nHost: localhost\r\n\r\n", 405},
+		{"a page of another program", get("/.well-known/appspecific/com.chrome.devtools.json"), 404},
 		{"POST, state in the query", post("/callback?"+right, formType, "code=c"), 400},
-		{"POST, state twice", post("/callback", formType, right+"&state="+state), 400},
 		{"POST, wrong state", post("/callback", formType, "code=c&state=wrong"), 400},
 		{"POST, empty", post("/callback", formType, ""), 400},
 		{"POST, JSON", post("/callback", "application/json", right), 415},
@@ -543,7 +591,7 @@ func TestWaitUnderAttack(t *testing.T) {
 
 	w := wait(t, r, nil)
 	var headers strings.Builder // as many as fit, which cost the most memory
-	for i := range 2000 {
+	for i := range 8000 {
 		_, _ = fmt.Fprintf(&headers, "%x:\r\n", i)
 	}
 	slow := []string{
@@ -563,7 +611,7 @@ func TestWaitUnderAttack(t *testing.T) {
 		[]byte(get("/favicon.ico")),
 		[]byte(get("/callback?code=c&state=wrong")),
 		[]byte(get("/callback?" + strings.Repeat("a&", 4000))),
-		[]byte("GET / HTTP/1.1\r\nHost: localhost\r\n" + headers.String() + "\r\n"),
+		[]byte("GET / HTTP/1.1\r\nHost: localhost\r\n" + headers.String()[:10_000] + "\r\n\r\n"),
 		[]byte(post("/callback", formType, strings.Repeat("a&", 30000))),
 		[]byte(post("/callback", formType, "state="+strings.Repeat("x", 60000))),
 		[]byte("\x00\x01\x02\r\n\r\n"),

@@ -63,6 +63,9 @@ func (p *provider) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 
 func (p *provider) authenticator(t *testing.T, config piecesauth.Config) *piecesauth.Authenticator {
 	config.BaseURL, config.ClientID, config.Audience = p.URL, "client", "https://example.com/api/"
+	if config.RedirectURL == "" {
+		config.RedirectURL = "http://127.0.0.1:0/callback" // the default has a fixed port
+	}
 	auth, err := piecesauth.New(config)
 	require.NoError(t, err)
 	return auth
@@ -91,13 +94,15 @@ type browser struct {
 	method string
 	result url.Values
 	page   chan string
+	opened string
 }
 
 func (p *provider) browser(method string, result url.Values) *browser {
-	return &browser{p, method, result, make(chan string, 1)}
+	return &browser{p, method, result, make(chan string, 1), ""}
 }
 
 func (b *browser) open(authorizationURL string) error {
+	b.opened = authorizationURL
 	redirectURI, result := b.p.visit(authorizationURL, b.result)
 	body := strings.NewReader("")
 	target := redirectURI + "?" + result.Encode()
@@ -157,7 +162,7 @@ func TestSignIn(t *testing.T) {
 			assert.NotContains(t, page, "planted")
 			assert.NotContains(t, page, p.attempt.Get("state"))
 			assert.True(t, strings.HasPrefix(p.attempt.Get("redirect_uri"), tt.redirect), p.attempt.Get("redirect_uri"))
-			assert.Empty(t, output.String(), "a browser opened: nothing to say")
+			assert.Equal(t, "Opening a browser to sign in. If none appears, open this address:\n\n"+b.opened+"\n\n", output.String())
 			u, err := url.Parse(p.attempt.Get("redirect_uri"))
 			require.NoError(t, err)
 			refused(t, u.Host)

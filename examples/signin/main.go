@@ -6,17 +6,16 @@
 //
 //	go run ./examples/signin -base-url https://auth.pieces.services -client-id … -audience …
 //
-// With -token-file the token is kept, and the next run is signed in already.
+// With -token-file the token is kept, and the next run is signed in already;
+// with -paste the browser is on another machine.
 package main
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
-	"net/url"
 	"os"
 	"os/signal"
 	"strings"
@@ -54,17 +53,20 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 	}
 	config.Scopes = strings.Fields(*scope)
 	config.ResponseMode = piecesauth.ResponseMode(*mode)
+	options := loopback.Options{Output: out, Remote: *paste}
+	if *paste {
+		options.Input = in
+	}
 
-	var openBrowser func(string) error // nil: the system's
+	var server *piecesauthtest.Server // of this process, if any
 	if config.BaseURL == "" {
-		server := piecesauthtest.NewServer(piecesauthtest.Options{})
+		options.RedirectURLs = []string{config.RedirectURL, "http://localhost:3001/pkce/response/code", "http://localhost:3002/pkce/response/code"}
+		server = piecesauthtest.NewServer(piecesauthtest.Options{RedirectURLs: options.RedirectURLs})
 		defer server.Close()
 		fmt.Fprintln(out, "A server of this process plays the authorization server, and a person who signs in there.")
 		embedded := server.Config()
 		config.BaseURL, config.ClientID, config.Issuer = embedded.BaseURL, embedded.ClientID, embedded.Issuer
-		config.RedirectURL = "http://127.0.0.1:0/callback"
-		openBrowser = func(rawURL string) error {
-			fmt.Fprintln(out, "  ", presentable(rawURL))
+		options.OpenBrowser = func(rawURL string) error {
 			_, err := server.Browser().Open(ctx, rawURL)
 			return err
 		}
@@ -73,108 +75,94 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 	if err != nil {
 		return err
 	}
-
 	var store piecesauth.TokenStore = new(piecesauth.MemoryStore)
 	if *tokenFile != "" {
 		if store, err = tokenfile.New(*tokenFile); err != nil {
 			return err
 		}
 	}
-	source := auth.TokenSource(store)
-	signIn := func() (*piecesauth.Token, error) {
-		token, err := throughBrowser(ctx, auth, openBrowser, *paste, in, out, config.RedirectURL)
-		if err != nil {
-			return nil, err
-		}
-		return token, source.Save(ctx, token)
-	}
-
-	token, err := source.Token(ctx)
-	switch {
-	case errors.Is(err, piecesauth.ErrSignInRequired):
-		token, err = signIn()
-	case err == nil:
-		fmt.Fprintln(out, "1, 2. Signed in already, by", *tokenFile)
-	}
+	program := program{auth, auth.TokenSource(store), options, out}
+	token, err := program.greet(ctx)
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "3. Token: %v, good until %s\n", token, token.Expiry.Local().Format(time.DateTime))
-
-	user, err := auth.UserInfo(ctx, token)
-	if errors.Is(err, &piecesauth.Error{StatusCode: 401}) && *tokenFile != "" {
-		fmt.Fprintln(out, "   The server doesn't know this token any more; a server of this process knows only its own.")
-		if token, err = signIn(); err == nil {
-			user, err = auth.UserInfo(ctx, token)
-		}
-	}
-	if err != nil {
+	if err := program.leave(ctx, token); err != nil || server == nil {
 		return err
 	}
-	fmt.Fprintf(out, "4. User: %s, known as %s <%s>\n", user.Sub, user.Name, user.Email)
-
-	if token.RefreshToken == "" {
-		fmt.Fprintln(out, "5. Refresh: not possible, no refresh token was given")
-	} else {
-		// A TokenSource does this by itself when it is time to.
-		if token, err = auth.Refresh(ctx, token); err != nil {
-			return err
-		}
-		if err := source.Save(ctx, token); err != nil {
-			return err
-		}
-		fmt.Fprintf(out, "5. Refreshed: %v, good until %s\n", token, token.Expiry.Local().Format(time.DateTime))
-	}
-
-	answer, err := auth.Logout(ctx, "")
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "6. Logged out: the server answered with a page of %d bytes%s\n", len(answer.HTML), answer.Location)
-	fmt.Fprintln(out, "   A browser's session ends at", auth.LogoutURL(""))
-	return nil
+	server.Revoke()
+	fmt.Fprintln(out, "7. Revoked at the server, by the person say. The next run:")
+	program.source = auth.TokenSource(store)
+	_, err = program.greet(ctx)
+	return err
 }
 
-// throughBrowser gets a token by way of a browser: of this machine, or of any,
-// whose final URL is pasted.
-func throughBrowser(ctx context.Context, auth *piecesauth.Authenticator, open func(string) error, paste bool,
-	in io.Reader, out io.Writer, redirectURL string,
-) (*piecesauth.Token, error) {
-	if paste {
-		attempt, err := auth.Begin(nil)
-		if err != nil {
-			return nil, err
-		}
-		fmt.Fprintf(out, "1. Open this URL in a browser:\n\n%s\n\n2. Paste the URL that it ends at: ", attempt.URL)
-		line, err := bufio.NewReader(in).ReadString('\n')
-		if err != nil && line == "" {
-			return nil, fmt.Errorf("reading the URL: %w", err)
-		}
-		callback, err := piecesauth.ParseCallback(line)
-		if err != nil {
-			return nil, err
-		}
-		return auth.Complete(ctx, attempt, callback)
-	}
-	fmt.Fprintln(out, "1. Opening a browser at the authorization URL, and waiting for it to come back")
-	token, err := loopback.SignIn(ctx, auth, loopback.Options{RedirectURL: redirectURL, OpenBrowser: open, Output: out})
+// program is what one run has.
+type program struct {
+	auth    *piecesauth.Authenticator
+	source  *piecesauth.TokenSource
+	options loopback.Options
+	out     io.Writer
+}
+
+// greet gets a token, by a sign-in if need be, and says whose it is.
+func (p *program) greet(ctx context.Context) (*piecesauth.Token, error) {
+	token, err := p.signIn(ctx)
 	if err != nil {
 		return nil, err
 	}
-	fmt.Fprintln(out, "2. The callback came, and its code was redeemed")
+	user, err := p.auth.UserInfo(ctx, token)
+	if errors.Is(err, &piecesauth.Error{StatusCode: 401}) {
+		fmt.Fprintln(p.out, "   The server doesn't know this token any more: sign in again.")
+		if err = p.source.Forget(ctx); err != nil {
+			return nil, err
+		}
+		if token, err = p.signIn(ctx); err == nil {
+			user, err = p.auth.UserInfo(ctx, token)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	fmt.Fprintf(p.out, "4. User: %s, known as %s <%s>\n", user.Sub, user.Name, user.Email)
 	return token, nil
 }
 
-// presentable leaves out of an authorization URL what nobody needs to see.
-func presentable(rawURL string) string {
-	u, err := url.Parse(rawURL)
+// signIn returns the stored token, or one of a sign-in, which is stored.
+func (p *program) signIn(ctx context.Context) (*piecesauth.Token, error) {
+	steps := "1, 2. Signed in already, by what an earlier run has stored"
+	if _, err := p.source.Token(ctx); err != nil {
+		fmt.Fprintln(p.out, "1. Going to the authorization URL, and waiting for the browser to come back")
+		steps = "2. The code of the callback was redeemed, and the token stored"
+	}
+	token, err := loopback.Token(ctx, p.source, p.auth, p.options)
 	if err != nil {
-		return "?"
+		return nil, err
 	}
-	q := u.Query()
-	for _, name := range []string{"state", "nonce", "code_challenge"} {
-		q.Del(name)
+	fmt.Fprintln(p.out, steps)
+	fmt.Fprintf(p.out, "3. Token: %v, good until %s\n", token, token.Expiry.Local().Format(time.DateTime))
+	return token, nil
+}
+
+// leave refreshes the token, which a TokenSource does by itself when it is
+// time to, and signs out.
+func (p *program) leave(ctx context.Context, token *piecesauth.Token) error {
+	if token.RefreshToken == "" {
+		fmt.Fprintln(p.out, "5. Refresh: not possible, no refresh token was given")
+	} else {
+		token, err := p.auth.Refresh(ctx, token)
+		if err != nil {
+			return err
+		}
+		if err := p.source.Save(ctx, token); err != nil {
+			return err
+		}
+		fmt.Fprintf(p.out, "5. Refreshed: %v, good until %s\n", token, token.Expiry.Local().Format(time.DateTime))
 	}
-	u.RawQuery = q.Encode()
-	return u.String()
+	answer, err := p.auth.Logout(ctx, "")
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(p.out, "6. Logged out: the server answered with a page of %d bytes%s\n", len(answer.HTML), answer.Location)
+	fmt.Fprintln(p.out, "   A browser's session ends at", p.auth.LogoutURL(""), "which loopback.OpenBrowser opens")
+	return nil
 }
