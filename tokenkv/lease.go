@@ -300,7 +300,7 @@ func (l *lease) release(ctx context.Context, refused bool) {
 
 // settle writes what an update came to, or deletes the row where next is nil,
 // over what mine reports to be its to overwrite, and tries for so long. It
-// reports false where something else is stored by then.
+// reports false where something else is stored by then, and no error.
 func (l *lease) settle(ctx context.Context, next *document, patience time.Duration, mine func(stored *document) bool) (bool, error) {
 	ctx = context.WithoutCancel(ctx) // it may be the only valid token left
 	started := time.Now()
@@ -308,7 +308,7 @@ func (l *lease) settle(ctx context.Context, next *document, patience time.Durati
 		stood, err := l.write(ctx, next, mine)
 		if !errors.Is(err, errAgain) {
 			if err == nil || !isTransient(ctx, err) || l.env.mono(started) >= patience {
-				return stood, err
+				return stood || err != nil, err
 			}
 			<-l.env.after(retryEvery)
 		}

@@ -182,7 +182,7 @@ func (s *store) row(ctx context.Context) (Row, error) {
 		return Row{}, s.err
 	}
 	if err := ctx.Err(); err != nil { // which not every database looks at
-		return Row{}, fmt.Errorf("tokenkv: %w", err)
+		return Row{}, &databaseError{"reading", err}
 	}
 	row, err := s.db.Get(ctx, s.id)
 	if err != nil {
