@@ -200,16 +200,20 @@ func (l *lease) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 			continue
 		}
 		wait = retryEvery
-		if l.isLost(errors.Is(err, errLost)) {
+		overtaken := errors.Is(err, errLost)
+		if l.hasToStop(overtaken) {
 			cancel(errLost)
+			return
+		}
+		if overtaken {
 			return
 		}
 	}
 }
 
-// isLost reports whether a refresh has to stop, because the row says so, or
+// hasToStop reports whether a refresh has to stop, because the row says so, or
 // because too much time has passed; not where its request was sent.
-func (l *lease) isLost(overtaken bool) bool {
+func (l *lease) hasToStop(overtaken bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lost = l.lost || overtaken || !l.sent && l.left() <= 0
@@ -246,7 +250,7 @@ func (l *lease) beforeSend(ctx context.Context) error {
 		return nil
 	}
 	if err := l.renew(ctx); err != nil {
-		_ = l.isLost(errors.Is(err, errLost))
+		_ = l.hasToStop(errors.Is(err, errLost))
 		return err
 	}
 	if !send() {

@@ -31,7 +31,7 @@ var modelDeep = flag.Bool("model.deep", false, "let the model have one more faul
 
 const (
 	modelLease = 12 * time.Second
-	modelPoll  = 4 * time.Second // a waiter's, always: few steps to see a lease through
+	modelPoll  = 7 * time.Second // a waiter's, always: few steps to see a lease through
 )
 
 type fault string
@@ -91,6 +91,7 @@ type world struct {
 	used      map[string]int // refresh tokens that the server was sent
 	numbers   map[string]int // of the takeovers before a token was got
 	left      int            // faults
+	moved     bool           // somebody who is not frozen did something
 	excused   int            // faults that nothing can be done about without fencing
 	trace     []string
 	first     int // workers that had their first word
@@ -325,7 +326,7 @@ func (w *world) steps() []step {
 		add(&usual, fmt.Sprintf("%d's late swap", l.by.n), func() { w.execute(l); w.late = nil })
 	}
 	for _, by := range w.workers {
-		if by.frozen != "" {
+		if by.frozen != "" && (w.moved || !w.running()) { // else it is as it was
 			add(&usual, fmt.Sprintf("%d goes on", by.n), by.thaw)
 		}
 		if by.done || by.crashed || by.n >= w.first {
@@ -336,7 +337,7 @@ func (w *world) steps() []step {
 		}
 		for _, f := range []fault{stop, outage} {
 			if by.frozen == "" && may(f) && by.hasWord(f) {
-				add(&faults, fmt.Sprintf("%d %s", by.n, f), func() { w.left--; by.frozen, by.since = f, time.Now() })
+				add(&faults, fmt.Sprintf("%d %s", by.n, f), func() { w.left--; by.frozen, by.since, w.moved = f, time.Now(), true })
 			}
 		}
 	}
@@ -445,6 +446,7 @@ func (w *world) pass(r *request) {
 }
 
 func (w *world) reply(r *request, a answer) {
+	w.moved = w.moved || r.by.frozen == "" && w.anyFrozen()
 	w.remove(r)
 	fmt.Fprintf(&r.by.heard, "%s %s %s %v %v %v %s at %v;", r.kind, a.row.Version, a.version, a.ok, a.err, a.row.Age, r.refresh, time.Since(w.began))
 	if r.by.n == w.first {
@@ -485,7 +487,7 @@ func (w *world) fail(r *request, f fault) {
 func (w *world) state(seed maphash.Seed) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
-	fmt.Fprint(&h, time.Since(w.began), w.left, w.excused, w.first, len(w.late), w.row.Version, w.stored.Sub(w.began), w.used)
+	fmt.Fprint(&h, time.Since(w.began), w.left, w.excused, w.moved, w.first, len(w.late), w.row.Version, w.stored.Sub(w.began), w.used)
 	for _, by := range w.workers {
 		fmt.Fprint(&h, by.heard.Sum64(), by.frozen, by.crashed, by.done, by.since.Sub(w.began))
 	}
@@ -574,6 +576,7 @@ func (e *explorer) run(prefix []int) (others [][]int, err error) {
 		if len(steps) > 0 {
 			w.trace = append(w.trace, fmt.Sprintf("%v %s", time.Since(w.began), steps[choice].name))
 		}
+		w.moved = false
 		if len(steps) > 0 && steps[choice].do != nil {
 			steps[choice].do()
 			w.mu.Unlock()
