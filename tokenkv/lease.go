@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -23,8 +24,9 @@ const (
 	// leaseOverGood is how many leases long a stale one is left alone while its
 	// token is good: nobody needs another, and a holder that was stopped has time.
 	leaseOverGood = 12
-	// storeFor is how long a token that was got is tried to be stored.
-	storeFor = time.Minute
+	// forever is how long a token that was got is tried to be stored: others find
+	// what it was got for as soon as the database is back.
+	forever = time.Duration(math.MaxInt64)
 	// maxFailures is how many errors of the database in a row end an operation
 	// that has nothing to lose.
 	maxFailures = 3
@@ -54,17 +56,21 @@ func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool
 	l := &lease{store: s, holder: s.env.random(), busy: make(chan struct{}, 1)}
 	var (
 		seen     string    // the version last read,
-		since    time.Time // and when it was first
+		since    time.Time // since when it is watched,
+		looked   time.Time // and when it was read last
 		failures int
 	)
 	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
 		unchanged := s.env.mono(since)
 		row, doc, err := s.get(ctx)
+		if err != nil || row.Version != seen || s.env.mono(looked) >= quiet {
+			// While the database doesn't answer no holder can renew; nor does
+			// anybody watch who comes back late.
+			seen, since, unchanged = row.Version, time.Now(), 0
+		}
+		looked = time.Now()
 		if err == nil {
 			failures = 0
-			if row.Version != seen {
-				seen, since, unchanged = row.Version, time.Now(), 0
-			}
 			switch {
 			case doc.heldBy(l.holder): // by a swap whose answer was lost
 				l.version = row.Version
@@ -157,7 +163,7 @@ func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 		}
 	}
 	release = false
-	return l.settle(ctx, next, storeFor, func(d *document) bool {
+	return l.settle(ctx, next, forever, func(d *document) bool {
 		return d.Generation == l.base.Generation || // whoever has the lease by now
 			next != nil && d.Predecessor == l.base.Generation && d.PredecessorTakeovers < l.base.Takeovers
 	})
