@@ -14,7 +14,8 @@ import (
 )
 
 const (
-	firstPoll = 25 * time.Millisecond // of a waiter, doubled each time
+	// A waiter asks again after a random time between these; at first sooner.
+	firstPoll = 25 * time.Millisecond
 	lastPoll  = 250 * time.Millisecond
 	// retryEvery is how soon a holder asks a failing database again.
 	retryEvery = 100 * time.Millisecond
@@ -60,7 +61,7 @@ func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool
 		looked   time.Time // and when it was read last
 		failures int
 	)
-	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
+	for poll := 2 * firstPoll; ; poll = min(2*poll, lastPoll) {
 		unchanged := s.env.mono(since)
 		row, doc, err := s.get(ctx)
 		if err != nil || row.Version != seen || s.env.mono(looked) >= quiet {
@@ -147,7 +148,7 @@ func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 	token, err := l.run(ctx, fn, given)
 	if err != nil {
 		refused = errors.Is(err, &piecesauth.Error{Code: "invalid_grant"})
-		return !l.lost || l.sent || ctx.Err() != nil, err
+		return !l.hasToStop(false) || ctx.Err() != nil, err
 	}
 	var next *document
 	if token != nil {
@@ -199,7 +200,7 @@ func (l *lease) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 			return
 		}
 		l.busy <- struct{}{}
-		err := l.renew(ctx)
+		err := l.renew(ctx, l.patience())
 		<-l.busy
 		wait = l.Tokens.lease / 6
 		if err == nil {
@@ -255,7 +256,7 @@ func (l *lease) beforeSend(ctx context.Context) error {
 	if send() { // renewed meanwhile
 		return nil
 	}
-	if err := l.renew(ctx); err != nil {
+	if err := l.renew(ctx, l.Tokens.lease/3); err != nil {
 		_ = l.hasToStop(errors.Is(err, errLost))
 		return err
 	}
@@ -265,9 +266,21 @@ func (l *lease) beforeSend(ctx context.Context) error {
 	return nil
 }
 
+// patience returns for how long the database is waited for: not for longer than
+// the lease can be vouched for, where a refresh can still be stopped.
+func (l *lease) patience() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	third := l.Tokens.lease / 3
+	if left := l.left(); !l.sent && left > 0 {
+		return min(left, third)
+	}
+	return third
+}
+
 // renew writes the lease anew. The caller has l.busy.
-func (l *lease) renew(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, l.Tokens.lease/3)
+func (l *lease) renew(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		asked := time.Now()

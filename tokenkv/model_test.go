@@ -118,8 +118,9 @@ type worker struct {
 	since  time.Time
 	timers []chan time.Time // that came while it was stopped
 
-	takeovers     int  // before the lease that it has
-	sending       bool // it was allowed to send
+	takeovers     int           // before the lease that it has
+	stood         time.Duration // by faults
+	sending       bool          // it was allowed to send
 	crashed, done bool
 	got           []*piecesauth.Token // by a refresh
 	token         *piecesauth.Token   // in the end
@@ -353,7 +354,7 @@ func (w *world) steps() []step {
 	}
 	switch {
 	case w.down:
-		add(&usual, "the database is back", func() { w.down = false; w.frozenFor += time.Since(w.downSince) })
+		add(&usual, "the database is back", w.up)
 	case !w.down && may(down) && len(w.pending) > 0:
 		add(&faults, "the database is down", func() { w.happen(down); w.down, w.downSince = true, time.Now() })
 	}
@@ -397,9 +398,23 @@ func (w *worker) hasWord(f fault) bool {
 	return false
 }
 
+// up ends an outage. One alone excuses nothing: whoever has something to store
+// is back before anybody believes that it is gone.
+func (w *world) up() {
+	w.down = false
+	w.frozenFor += time.Since(w.downSince)
+	for _, by := range w.workers {
+		if n := len(w.happened); n > 1 && w.happened[n-2] == down {
+			by.excuse()
+		}
+	}
+}
+
 func (w *worker) thaw() {
 	w.frozenFor += time.Since(w.since)
-	if float64(time.Since(w.since))*w.rate > float64(modelLease/3) {
+	// Several faults in a row may keep it from renewing in between.
+	w.stood += time.Since(w.since)
+	if float64(w.stood)*w.rate > float64(modelLease/3) {
 		w.excuse()
 	}
 	for _, c := range w.timers {
@@ -514,7 +529,7 @@ func (w *world) state(seed maphash.Seed) uint64 {
 	h.SetSeed(seed)
 	fmt.Fprint(&h, time.Since(w.began), w.left, w.excused, w.moved, w.down, w.first, len(w.late), w.row.Version, w.stored.Sub(w.began), w.used)
 	for _, by := range w.workers {
-		fmt.Fprint(&h, by.heard.Sum64(), by.frozen, by.crashed, by.done, by.since.Sub(w.began))
+		fmt.Fprint(&h, by.heard.Sum64(), by.frozen, by.crashed, by.done, by.stood, by.since.Sub(w.began))
 	}
 	for _, r := range w.pending {
 		fmt.Fprint(&h, r.by.n, r.kind, r.came.Sub(w.began))
