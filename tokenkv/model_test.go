@@ -97,6 +97,8 @@ type world struct {
 	left      int            // faults that may happen yet
 	happened  []fault
 	downSince time.Time
+	upSince   time.Time
+	downs     int
 	down      bool
 	moved     bool // somebody who is not frozen did something
 	excused   int  // faults that nothing can be done about without fencing
@@ -226,7 +228,14 @@ func (w *worker) environment() environment {
 			return c
 		},
 		random: func() string { w.ids++; return fmt.Sprintf("id%d.%d", w.n, w.ids) },
-		jitter: func(_, most time.Duration) time.Duration { return modelPoll },
+		jitter: func(least, _ time.Duration) time.Duration {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.downs > 0 && !w.down && time.Since(w.upSince) < quiet/10 {
+				return least // as soon as may be, where it matters
+			}
+			return modelPoll
+		},
 	}
 }
 
@@ -401,10 +410,10 @@ func (w *worker) hasWord(f fault) bool {
 // up ends an outage. One alone excuses nothing: whoever has something to store
 // is back before anybody believes that it is gone.
 func (w *world) up() {
-	w.down = false
+	w.down, w.upSince = false, time.Now()
 	w.frozenFor += time.Since(w.downSince)
-	for _, by := range w.workers {
-		if n := len(w.happened); n > 1 && w.happened[n-2] == down {
+	if w.downs++; w.downs > 1 {
+		for _, by := range w.workers {
 			by.excuse()
 		}
 	}
@@ -527,7 +536,7 @@ func (w *world) happen(f fault) {
 func (w *world) state(seed maphash.Seed) uint64 {
 	var h maphash.Hash
 	h.SetSeed(seed)
-	fmt.Fprint(&h, time.Since(w.began), w.left, w.excused, w.moved, w.down, w.first, len(w.late), w.row.Version, w.stored.Sub(w.began), w.used)
+	fmt.Fprint(&h, time.Since(w.began), w.left, w.excused, w.moved, w.down, w.downs, w.first, len(w.late), w.row.Version, w.stored.Sub(w.began), w.used)
 	for _, by := range w.workers {
 		fmt.Fprint(&h, by.heard.Sum64(), by.frozen, by.crashed, by.done, by.stood, by.since.Sub(w.began))
 	}
