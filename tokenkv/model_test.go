@@ -412,8 +412,9 @@ func (w *worker) hasWord(f fault) bool {
 func (w *world) up() {
 	w.down, w.upSince = false, time.Now()
 	w.frozenFor += time.Since(w.downSince)
-	if w.downs++; w.downs > 1 {
-		for _, by := range w.workers {
+	w.downs++
+	for _, by := range w.workers {
+		if w.downs > 1 || by.stood > 0 { // and it had no time to renew in between
 			by.excuse()
 		}
 	}
@@ -423,7 +424,7 @@ func (w *worker) thaw() {
 	w.frozenFor += time.Since(w.since)
 	// Several faults in a row may keep it from renewing in between.
 	w.stood += time.Since(w.since)
-	if float64(w.stood)*w.rate > float64(modelLease/3) {
+	if float64(w.stood)*w.rate > float64(modelLease/3) || w.downs > 0 {
 		w.excuse()
 	}
 	for _, c := range w.timers {
