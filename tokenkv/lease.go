@@ -71,7 +71,6 @@ func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool
 		}
 		looked = time.Now()
 		if err == nil {
-			failures = 0
 			switch {
 			case doc.heldBy(l.holder): // by a swap whose answer was lost
 				l.version = row.Version
@@ -85,10 +84,10 @@ func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool
 				}
 			}
 		}
-		if err != nil {
-			if failures++; failures == maxFailures || !isTransient(ctx, err) {
-				return nil, err
-			}
+		if err == nil {
+			failures = 0
+		} else if failures++; failures == maxFailures || !isTransient(ctx, err) {
+			return nil, err
 		}
 		if err := s.pause(ctx, poll); err != nil {
 			return nil, err
