@@ -2,7 +2,7 @@ package tokenkv_test
 
 import (
 	"encoding/json"
-	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -60,7 +60,7 @@ func BenchmarkRefresh(b *testing.B) {
 	s := storeOf(b, openSealed(b, new(tokenkv.MemoryDB), newSealer(b, 1)), "person")
 	b.ReportAllocs()
 	for i := 0; b.Loop(); i++ {
-		if err := s.Update(b.Context(), to(good(fmt.Sprint(i)))); err != nil {
+		if err := s.Update(b.Context(), to(good(strconv.Itoa(i)))); err != nil {
 			b.Fatal(err)
 		}
 	}

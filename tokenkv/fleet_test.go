@@ -80,15 +80,13 @@ func (s *server) RoundTrip(req *http.Request) (*http.Response, error) {
 	time.Sleep(s.takes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	status, answer := http.StatusOK, ""
-	switch token := form.Get("refresh_token"); {
-	case s.used[token]:
+	status, answer := http.StatusBadRequest, `{"error":"invalid_grant"}`
+	if token := form.Get("refresh_token"); s.used[token] {
 		s.reused++
-		status, answer = http.StatusBadRequest, `{"error":"invalid_grant"}`
-	default:
+	} else {
 		s.used[token] = true
 		s.refreshes++
-		answer = fmt.Sprintf(`{"access_token":"access%d","token_type":"Bearer","expires_in":3600,"refresh_token":"%s+"}`, s.refreshes, token)
+		status, answer = http.StatusOK, fmt.Sprintf(`{"access_token":"access%d","token_type":"Bearer","expires_in":3600,"refresh_token":"%s+"}`, s.refreshes, token)
 	}
 	return &http.Response{
 		StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}},

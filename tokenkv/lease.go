@@ -137,7 +137,7 @@ func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 		}
 	}()
 	var given *piecesauth.Token // a copy, which fn may change
-	before, err := json.Marshal(l.base.Token)
+	before, err := encodeToken(l.base.Token)
 	if err == nil {
 		err = json.Unmarshal(before, &given)
 	}
@@ -158,7 +158,7 @@ func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 		if _, err := l.encode(next); err != nil {
 			return true, err
 		}
-		if after, err := json.Marshal(token); err == nil && bytes.Equal(before, after) {
+		if after, err := encodeToken(token); err == nil && bytes.Equal(before, after) {
 			return true, nil
 		}
 	}
@@ -167,6 +167,10 @@ func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 		return d.Generation == l.base.Generation || // whoever has the lease by now
 			next != nil && d.Predecessor == l.base.Generation && d.PredecessorTakeovers < l.base.Takeovers
 	})
+}
+
+func encodeToken(t *piecesauth.Token) ([]byte, error) {
+	return json.Marshal(t) //nolint:gosec // G117: to compare and to copy it
 }
 
 // run runs fn while it keeps the lease.

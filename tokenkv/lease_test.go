@@ -2,7 +2,6 @@ package tokenkv_test
 
 import (
 	"context"
-	"errors"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -204,7 +203,7 @@ func TestStoppedBeforeSending(t *testing.T) {
 		}}), "person")
 		require.NoError(t, s.Replace(t.Context(), expired("old")))
 		var calls int
-		require.NoError(t, s.Update(t.Context(), func(ctx context.Context, stored *piecesauth.Token) (*piecesauth.Token, error) {
+		require.NoError(t, s.Update(t.Context(), func(ctx context.Context, stored *piecesauth.Token) (*piecesauth.Token, error) { //nolint:contextcheck // another process has another context
 			if calls++; calls == 2 {
 				assert.Equal(t, "new", stored.RefreshToken)
 				return stored, nil
@@ -323,7 +322,7 @@ func TestErrors(t *testing.T) {
 		_, err := s.Load(t.Context())
 		for _, err := range []error{err, s.Update(t.Context(), to(good("secret"))), s.Replace(t.Context(), good("secret"))} {
 			assert.EqualError(t, err, "tokenkv: reading: the database is down")
-			assert.True(t, errors.Is(err, errDown))
+			assert.ErrorIs(t, err, errDown)
 		}
 	})
 }
