@@ -203,13 +203,13 @@ func TestStoppedBeforeSending(t *testing.T) {
 		}}), "person")
 		require.NoError(t, s.Replace(t.Context(), expired("old")))
 		var calls int
-		require.NoError(t, s.Update(t.Context(), func(ctx context.Context, stored *piecesauth.Token) (*piecesauth.Token, error) { //nolint:contextcheck // another process has another context
+		require.NoError(t, s.Update(t.Context(), func(ctx context.Context, stored *piecesauth.Token) (*piecesauth.Token, error) {
 			if calls++; calls == 2 {
 				assert.Equal(t, "new", stored.RefreshToken)
 				return stored, nil
 			}
 			stopped.Store(true)
-			assert.NoError(t, storeOf(t, open(t, memory), "person").Update(t.Context(), to(good("new"))))
+			assert.NoError(t, storeOf(t, open(t, memory), "person").Update(t.Context(), to(good("new")))) //nolint:contextcheck // another process has another context
 			stopped.Store(false)
 			err := beforesend.Call(ctx)
 			assert.Error(t, err)
