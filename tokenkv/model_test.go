@@ -63,6 +63,7 @@ type scenario struct {
 	noAge   bool          // the database has no clock
 	plain   bool          // workers call Update, not UpdateUnless
 	slow    time.Duration // what the server takes
+	long    bool          // it takes seconds
 }
 
 // alike reports whether the workers differ in nothing.
@@ -324,9 +325,9 @@ func TestModel(t *testing.T) {
 		{name: "crashes, a server with leeway", roles: three, faults: []fault{crash}, most: 2, deep: 2, lenient: true},
 		{name: "crashes, a database without a clock", roles: three, faults: []fault{crash}, most: 2, deep: 2, noAge: true},
 		{name: "answers of the database", roles: three, faults: []fault{lost, failed, late}, most: 1, deep: 2},
-		{name: "stop", roles: three, faults: []fault{stop}, most: 1, deep: 1},
+		{name: "stop", long: true, roles: three, faults: []fault{stop}, most: 1, deep: 1},
 		{name: "stop, a server with leeway", roles: three, faults: []fault{stop}, deep: 1, lenient: true},
-		{name: "outage", roles: three, faults: []fault{outage, down}, most: 1, deep: 1},
+		{name: "outage", long: true, roles: three, faults: []fault{outage, down}, most: 1, deep: 1},
 		{name: "outage, a server with leeway", roles: three, faults: []fault{outage, down}, deep: 1, lenient: true},
 		{name: "slow server, clocks fast and slow", roles: three, rates: []float64{1, 1.9, 1.1}, slow: 2 * modelLease},
 		{name: "slow server, clocks slow and fast", roles: three, rates: []float64{0.55, 1, 1.05}, slow: 2 * modelLease, noAge: true},
@@ -334,14 +335,17 @@ func TestModel(t *testing.T) {
 		{name: "two, a server with leeway", roles: two, faults: all, most: 1, deep: 2, lenient: true},
 		{name: "two, slow server", roles: two, faults: all, most: 1, deep: 2, slow: 2 * modelLease},
 		{name: "two, slow server, clocks slow and fast", roles: two, rates: []float64{0.55, 1.05}, faults: all, most: 1, deep: 2, slow: 2 * modelLease},
-		{name: "sign-out", roles: []role{refresh, refresh, forget}, faults: all, most: 1, deep: 1},
-		{name: "sign-in", roles: []role{refresh, refresh, save}, faults: all, most: 1, deep: 1, lenient: true},
+		{name: "sign-out", long: true, roles: []role{refresh, refresh, forget}, faults: all, most: 1, deep: 1},
+		{name: "sign-in", long: true, roles: []role{refresh, refresh, save}, faults: all, most: 1, deep: 1, lenient: true},
 	} {
 		t.Run(s.name, func(t *testing.T) {
 			if *modelDeep {
 				s.most = s.deep
 			} else if s.most < min(s.deep, 1) {
 				t.Skip("takes long: only with -model.deep")
+			}
+			if s.long && raceDetector {
+				t.Skip("takes half a minute with the race detector: only without it")
 			}
 			e := explorer{scenario: &s, seed: maphash.MakeSeed(), visited: map[uint64]struct{}{}}
 			began := time.Now()
