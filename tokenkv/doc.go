@@ -31,7 +31,7 @@
 // refresh writes a lease, refreshes, and writes the token; others ask again every
 // 25 to 250 milliseconds until they read a token that is enough.
 //
-// The lease is renewed while the refresh runs. It is void if the database's own
+// The lease is renewed while the refresh runs, each 0.8 seconds. It is void if the database's own
 // clock says that the row is older than the lease is long, and a waiter has seen it
 // unchanged for a second: after an outage of the database its holder may be
 // alive. Or if a waiter has seen it unchanged for its whole length. It is then

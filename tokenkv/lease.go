@@ -22,6 +22,9 @@ const (
 	// quiet is how long a stale lease has to be seen unchanged: after an outage
 	// of the database its holder may be alive, and is back within retryEvery.
 	quiet = time.Second
+	// renewEvery is sooner, lest a database whose clock is set forward make a live
+	// holder look gone.
+	renewEvery = 800 * time.Millisecond
 	// leaseOverGood is how many leases long a stale one is left alone while its
 	// token is good: nobody needs another, and a holder that was stopped has time.
 	leaseOverGood = 12
@@ -195,7 +198,8 @@ func (l *lease) run(ctx context.Context, fn update, given *piecesauth.Token) (*p
 // nobody can vouch for the lease any more, it cancels the refresh, unless a
 // request was sent: its answer is all that is left of what it spent.
 func (l *lease) keep(ctx context.Context, cancel context.CancelCauseFunc) {
-	wait := l.Tokens.lease / 6
+	often := min(renewEvery, l.Tokens.lease/6)
+	wait := often
 	for {
 		select {
 		case <-l.env.after(wait):
@@ -205,7 +209,7 @@ func (l *lease) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 		l.busy <- struct{}{}
 		err := l.renew(ctx, l.patience())
 		<-l.busy
-		wait = l.Tokens.lease / 6
+		wait = often
 		if err == nil {
 			continue
 		}

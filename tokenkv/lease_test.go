@@ -104,6 +104,33 @@ func TestSlowServer(t *testing.T) {
 	})
 }
 
+// A database's clock that is set forward, or that of another node after a
+// failover, makes all rows look old. A live holder is not taken for gone.
+func TestDatabaseClockSetForward(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		memory := new(tokenkv.MemoryDB)
+		require.NoError(t, storeOf(t, open(t, memory), "person").Replace(t.Context(), expired("old")))
+		var refreshes atomic.Int32
+		var all sync.WaitGroup
+		for range 5 {
+			s := storeOf(t, open(t, &bentDB{DB: memory, get: func(do func() (tokenkv.Row, error)) (tokenkv.Row, error) {
+				row, err := do()
+				row.Age += time.Hour
+				return row, err
+			}}), "person")
+			all.Go(func() {
+				assert.NoError(t, s.UpdateUnless(t.Context(), (*piecesauth.Token).Valid, func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) {
+					refreshes.Add(1)
+					time.Sleep(20 * time.Second)
+					return good("new"), nil
+				}))
+			})
+		}
+		all.Wait()
+		assert.EqualValues(t, 1, refreshes.Load())
+	})
+}
+
 // Waiters ask again after 25 to 250 milliseconds, and no longer than they may.
 func TestWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
