@@ -171,7 +171,7 @@ func (c *Client) once(ctx context.Context, req *http.Request, header http.Header
 // on its way: what no connection was had for, or was not read, was not sent.
 func (c *Client) withForm(ctx context.Context, req *http.Request, form string, sent *atomic.Bool) *http.Request {
 	body := func() io.ReadCloser { return &countingBody{ctx: ctx, sent: sent, Reader: strings.NewReader(form)} }
-	if c.traced && !beforesend.Has(ctx) {
+	if c.traced && !beforesend.Asked(ctx) {
 		// Of these alone net/http sends headers and body in one write. It asks
 		// for another connection only where nothing was written to the first.
 		body = func() io.ReadCloser { return io.NopCloser(strings.NewReader(form)) }
