@@ -25,8 +25,9 @@ func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*
 			found(stored)
 		}
 	}
+	s.warmKeys(ctx)
 	u := &update{source: s, rejected: rejected}
-	err := s.store.Update(ctx, u.fn)
+	err := u.run(ctx)
 	if errors.Is(err, &Error{Code: "invalid_grant"}) {
 		err = s.afterInvalidGrant(ctx, u, err)
 	}
@@ -66,6 +67,31 @@ type update struct {
 	used    string // the refresh token it was had for
 	refused error  // why nothing is handed out, though got is stored
 	sent    bool
+}
+
+func (u *update) run(ctx context.Context) error {
+	store, ok := u.source.store.(updater)
+	if !ok {
+		return u.source.store.Update(ctx, u.fn)
+	}
+	return store.UpdateUnless(ctx, func(t *Token) bool {
+		if t = readable(t); t == nil || !u.source.willDo(t, u.rejected) {
+			return false
+		}
+		u.token = t
+		return true
+	}, u.fn)
+}
+
+// warmKeys asks for keys that the refresh will need before others have to wait
+// for it. Where that fails, the refresh is not the worse for it.
+func (s *TokenSource) warmKeys(ctx context.Context) {
+	if s.auth.issuer == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, warmTimeout)
+	defer cancel()
+	_ = s.auth.issuer.Prepare(ctx)
 }
 
 // fn is what the store runs, alone among all who share it, and maybe again
@@ -156,7 +182,7 @@ func (s *TokenSource) afterInvalidGrant(ctx context.Context, u *update, refusal 
 	case err != nil:
 		return refusal
 	case u.used != "" && stored.RefreshToken != u.used:
-		return s.store.Update(ctx, u.fn)
+		return u.run(ctx)
 	case u.rejected == "" || stored.AccessToken != u.rejected:
 		return refusal
 	}
