@@ -151,13 +151,11 @@ func newKey(secret []byte) (k key, err error) {
 	// L shifted left by one bit, in constant time.
 	var l [aes.BlockSize]byte
 	k.block.Encrypt(l[:], l[:])
-	for i := range l {
-		k.mask[i] = l[i] << 1
-		if i+1 < len(l) {
-			k.mask[i] |= l[i+1] >> 7
-		}
+	carry := l[0] >> 7 * 0b10000111
+	for i := len(l) - 1; i >= 0; i-- {
+		k.mask[i] = l[i]<<1 ^ carry
+		carry = l[i] >> 7
 	}
-	k.mask[len(l)-1] ^= l[0] >> 7 * 0b10000111
 	return k, nil
 }
 
