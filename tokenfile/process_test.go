@@ -27,6 +27,7 @@ var roles = map[string]func(in *bufio.Scanner, args []string) error{
 	"count": countRole,
 	"hold":  holdRole,
 	"soak":  soakRole,
+	"swap":  swapRole,
 }
 
 func TestMain(m *testing.M) {
