@@ -1,7 +1,6 @@
 package tokenfile_test
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"errors"
@@ -266,32 +265,6 @@ func TestInterruptedInPlace(t *testing.T) {
 	}
 }
 
-// swapRole writes one token and the other by turns until it is killed.
-func swapRole(_ *bufio.Scanner, args []string) error {
-	store, err := tokenfile.New(args[0])
-	if err != nil {
-		return err
-	}
-	for i := 0; ; i++ {
-		next := swapTokens()[i%2]
-		if err := store.Update(context.Background(), func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) { return next, nil }); err != nil {
-			return err
-		}
-		if i == 1 {
-			fmt.Println("going")
-		}
-	}
-}
-
-// swapTokens are of one length, and longer than what is read at a time: half of
-// the one and half of the other would make a third.
-func swapTokens() []*piecesauth.Token {
-	make := func(c string) *piecesauth.Token {
-		return &piecesauth.Token{AccessToken: strings.Repeat(c, 9_000), RefreshToken: strings.Repeat(c, 9_000)}
-	}
-	return []*piecesauth.Token{make("a"), make("b")}
-}
-
 // Whoever reads while a mount is written in place, or after its writer was killed
 // at any time, sees one token or the other, whole.
 func TestMountedFileReadersAndKills(t *testing.T) {
@@ -299,7 +272,7 @@ func TestMountedFileReadersAndKills(t *testing.T) {
 	store := open(t, path)
 	require.NoError(t, store.Replace(t.Context(), swapTokens()[0]))
 	seen := map[string]int{}
-	for round := range 15 {
+	for round := range 6 {
 		writer := start(t, "swap", path)
 		writer.expect("going")
 		for range 20 + 7*round {
