@@ -349,7 +349,7 @@ func BenchmarkExpiry(b *testing.B) {
 		b.StopTimer()
 		for range b.N {
 			gate := &gated{stub: benchToken, open: make(chan struct{})}
-			auth, err := New(Config{ClientID: "cid", HTTPClient: &http.Client{Transport: gate}}) //nolint:contextcheck // New sends nothing
+			auth, err := New(Config{ClientID: "cid", HTTPClient: &http.Client{Transport: gate}})
 			if err != nil {
 				b.Fatal(err)
 			}

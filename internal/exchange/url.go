@@ -36,7 +36,7 @@ func SameOrigin(a, b *url.URL) bool {
 // SameEndpoint reports whether both URLs are the same but for their query and
 // fragment, normalised as RFC 3986 §6.2 has it.
 func SameEndpoint(a, b *url.URL) bool {
-	return SameOrigin(a, b) && a.User == nil && b.User == nil && a.OpaqueError == b.OpaqueError && normalPath(a) == normalPath(b)
+	return SameOrigin(a, b) && a.User == nil && b.User == nil && a.Opaque == b.Opaque && normalPath(a) == normalPath(b)
 }
 
 func port(u *url.URL) string {
