@@ -134,6 +134,23 @@ mutate: ## Mutation testing of the hand-written root package (up to an hour)
 soak: ## Twenty processes on one token file, killed at random
 	go test -tags soak -run Soak -count=1 -timeout 30m -v ./tokenfile/...
 
+.PHONY: jose
+jose: ## Compare the reading of ID tokens and keys with another JOSE library, fuzzing for FUZZTIME each
+	cd internal/oidc/difftest && go test . && \
+	for target in FuzzToken FuzzKeySet; do go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) . || exit 1; done
+
+.PHONY: model
+model: ## Break the algorithm of tokenkv in eighteen ways, and see its model find each
+	go test -count=1 -run TestModel ./tokenkv -model.mutants
+
+.PHONY: keyring
+keyring: ## Keep a sealing key in a real credential store (gnome-keyring, installed by apt)
+	./keyring/secretservice.sh
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in every module; VULN=required fails where the database can't be reached
+	@tools/vuln.sh $(MODULES)
+
 .PHONY: e2e
 e2e: docs ## Sign in through a real browser at a certified provider
 	./e2e/run.sh
