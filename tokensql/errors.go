@@ -1,0 +1,69 @@
+package tokensql
+
+import (
+	"context"
+	"database/sql"
+	"database/sql/driver"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"regexp"
+	"strconv"
+)
+
+// failure is an error of the database or its driver. Its text is not theirs,
+// which can repeat an id or a value ("Duplicate entry '…' for key").
+type failure struct {
+	op  string
+	err error
+}
+
+func failed(op string, err error) error { return &failure{op, err} }
+
+// plain are errors whose text is known to hold nothing of a row.
+var plain = []error{
+	context.Canceled, context.DeadlineExceeded, sql.ErrConnDone, sql.ErrTxDone, driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF,
+}
+
+// mysqlCode finds the numbers at the beginning of what go-sql-driver says, and
+// lib/pq and pgx say theirs by a method.
+var mysqlCode = regexp.MustCompile(`^Error \d+ \(\w{5}\)`)
+
+func (f *failure) Error() string {
+	text := "tokensql: " + f.op + " failed: "
+	for _, known := range plain {
+		if errors.Is(f.err, known) {
+			return text + known.Error()
+		}
+	}
+	var state interface{ SQLState() string } // of pgx and lib/pq
+	if errors.As(f.err, &state) && len(state.SQLState()) == 5 {
+		return text + "SQLSTATE " + state.SQLState() + hints[state.SQLState()]
+	}
+	for err := f.err; err != nil; err = errors.Unwrap(err) {
+		if code := mysqlCode.FindString(err.Error()); code != "" {
+			return text + code + hints[code]
+		}
+	}
+	var code interface{ Code() int } // of modernc.org/sqlite
+	if errors.As(f.err, &code) {
+		return text + "SQLite's code " + strconv.Itoa(code.Code())
+	}
+	var network *net.OpError
+	if errors.As(f.err, &network) {
+		return text + network.Error()
+	}
+	return text + fmt.Sprintf("%T", f.err)
+}
+
+// hints say what to do about the code before them.
+var hints = map[string]string{
+	"42P01":              " (there is no such table: call Migrate)",
+	"Error 1146 (42S02)": " (there is no such table: call Migrate)",
+	"42501":              " (the role lacks a right)",
+	"Error 1142 (42000)": " (the user lacks a right)",
+}
+
+// Unwrap returns the driver's error, whose text may hold an id.
+func (f *failure) Unwrap() error { return f.err }
