@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"testing"
+
+	"github.com/go-sql-driver/mysql"
 )
 
 // What a process is that was started by start.
@@ -18,6 +20,7 @@ var roles = map[string]func(config []byte) error{
 
 func TestMain(m *testing.M) {
 	flag.Parse()
+	_ = mysql.SetLogger(&mysql.NopLogger{}) // it would tell of each cut, and takes any logger
 	role := os.Getenv(roleVariable)
 	if role == "" {
 		os.Exit(m.Run())

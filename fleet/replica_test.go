@@ -30,7 +30,8 @@ type replicaConfig struct {
 // replicaRequest asks for tokens: of each of the people, at once, or one after
 // another for a while.
 type replicaRequest struct {
-	From, To int // the people, by number
+	From, To int           // the people, by number
+	Within   time.Duration // 0: for as long as it takes
 	For      time.Duration
 	Every    time.Duration // a visit of somebody at random
 }
@@ -112,6 +113,11 @@ func replicaRole(config []byte) error {
 // made to expire in the database, and those held in memory would still be good.
 func (r *replica) all(ctx context.Context, request replicaRequest) replicaAnswer {
 	answer := replicaAnswer{Tokens: map[int]string{}}
+	if request.Within != 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, request.Within)
+		defer cancel()
+	}
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	began := time.Now()
