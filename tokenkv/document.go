@@ -63,10 +63,22 @@ func (s *store) encode(d *document) ([]byte, error) {
 	if len(value) > maxSize-1<<10 { // what sealing adds is less
 		return nil, errTooLarge
 	}
+	if s.sealer != nil {
+		value = s.sealer.Seal(value, s.purpose())
+	}
 	return value, nil
 }
 
+// purpose binds a row to its person: copied over another's it can't be opened.
+func (s *store) purpose() string { return "tokenkv " + s.id }
+
 func (s *store) decode(value []byte) (document, error) {
+	if s.sealer != nil {
+		var err error
+		if value, err = s.sealer.Open(value, s.purpose()); err != nil {
+			return document{}, fmt.Errorf("tokenkv: what is stored is not readable; signing in or out mends it: %w", err)
+		}
+	}
 	var d document
 	// encoding/json would turn invalid UTF-8 into another, valid string.
 	if !utf8.Valid(value) || json.Unmarshal(value, &d) != nil || d.Version < 1 {

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"math"
 	"sync"
 	"time"
 
@@ -13,7 +14,8 @@ import (
 )
 
 const (
-	firstPoll = 25 * time.Millisecond // of a waiter, doubled each time
+	// A waiter asks again after a random time between these; at first sooner.
+	firstPoll = 25 * time.Millisecond
 	lastPoll  = 250 * time.Millisecond
 	// retryEvery is how soon a holder asks a failing database again.
 	retryEvery = 100 * time.Millisecond
@@ -23,8 +25,9 @@ const (
 	// leaseOverGood is how many leases long a stale one is left alone while its
 	// token is good: nobody needs another, and a holder that was stopped has time.
 	leaseOverGood = 12
-	// storeFor is how long a token that was got is tried to be stored.
-	storeFor = time.Minute
+	// forever is how long a token that was got is tried to be stored: others find
+	// what it was got for as soon as the database is back.
+	forever = time.Duration(math.MaxInt64)
 	// maxFailures is how many errors of the database in a row end an operation
 	// that has nothing to lose.
 	maxFailures = 3
@@ -54,17 +57,21 @@ func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool
 	l := &lease{store: s, holder: s.env.random(), busy: make(chan struct{}, 1)}
 	var (
 		seen     string    // the version last read,
-		since    time.Time // and when it was first
+		since    time.Time // since when it is watched,
+		looked   time.Time // and when it was read last
 		failures int
 	)
-	for poll := firstPoll; ; poll = min(2*poll, lastPoll) {
+	for poll := 2 * firstPoll; ; poll = min(2*poll, lastPoll) {
 		unchanged := s.env.mono(since)
 		row, doc, err := s.get(ctx)
+		if err != nil || row.Version != seen || s.env.mono(looked) >= quiet {
+			// While the database doesn't answer no holder can renew; nor does
+			// anybody watch who comes back late.
+			seen, since, unchanged = row.Version, time.Now(), 0
+		}
+		looked = time.Now()
 		if err == nil {
 			failures = 0
-			if row.Version != seen {
-				seen, since, unchanged = row.Version, time.Now(), 0
-			}
 			switch {
 			case doc.heldBy(l.holder): // by a swap whose answer was lost
 				l.version = row.Version
@@ -141,7 +148,7 @@ func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 	token, err := l.run(ctx, fn, given)
 	if err != nil {
 		refused = errors.Is(err, &piecesauth.Error{Code: "invalid_grant"})
-		return !l.lost || l.sent || ctx.Err() != nil, err
+		return !l.hasToStop(false) || ctx.Err() != nil, err
 	}
 	var next *document
 	if token != nil {
@@ -157,7 +164,7 @@ func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 		}
 	}
 	release = false
-	return l.settle(ctx, next, storeFor, func(d *document) bool {
+	return l.settle(ctx, next, forever, func(d *document) bool {
 		return d.Generation == l.base.Generation || // whoever has the lease by now
 			next != nil && d.Predecessor == l.base.Generation && d.PredecessorTakeovers < l.base.Takeovers
 	})
@@ -193,23 +200,27 @@ func (l *lease) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 			return
 		}
 		l.busy <- struct{}{}
-		err := l.renew(ctx)
+		err := l.renew(ctx, l.patience())
 		<-l.busy
 		wait = l.Tokens.lease / 6
 		if err == nil {
 			continue
 		}
 		wait = retryEvery
-		if l.isLost(errors.Is(err, errLost)) {
+		overtaken := errors.Is(err, errLost)
+		if l.hasToStop(overtaken) {
 			cancel(errLost)
+			return
+		}
+		if overtaken {
 			return
 		}
 	}
 }
 
-// isLost reports whether a refresh has to stop, because the row says so, or
+// hasToStop reports whether a refresh has to stop, because the row says so, or
 // because too much time has passed; not where its request was sent.
-func (l *lease) isLost(overtaken bool) bool {
+func (l *lease) hasToStop(overtaken bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lost = l.lost || overtaken || !l.sent && l.left() <= 0
@@ -245,8 +256,8 @@ func (l *lease) beforeSend(ctx context.Context) error {
 	if send() { // renewed meanwhile
 		return nil
 	}
-	if err := l.renew(ctx); err != nil {
-		_ = l.isLost(errors.Is(err, errLost))
+	if err := l.renew(ctx, l.Tokens.lease/3); err != nil {
+		_ = l.hasToStop(errors.Is(err, errLost))
 		return err
 	}
 	if !send() {
@@ -255,9 +266,21 @@ func (l *lease) beforeSend(ctx context.Context) error {
 	return nil
 }
 
+// patience returns for how long the database is waited for: not for longer than
+// the lease can be vouched for, where a refresh can still be stopped.
+func (l *lease) patience() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	third := l.Tokens.lease / 3
+	if left := l.left(); !l.sent && left > 0 {
+		return min(left, third)
+	}
+	return third
+}
+
 // renew writes the lease anew. The caller has l.busy.
-func (l *lease) renew(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, l.Tokens.lease/3)
+func (l *lease) renew(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
 	for {
 		asked := time.Now()
@@ -300,7 +323,7 @@ func (l *lease) release(ctx context.Context, refused bool) {
 
 // settle writes what an update came to, or deletes the row where next is nil,
 // over what mine reports to be its to overwrite, and tries for so long. It
-// reports false where something else is stored by then.
+// reports false where something else is stored by then, and no error.
 func (l *lease) settle(ctx context.Context, next *document, patience time.Duration, mine func(stored *document) bool) (bool, error) {
 	ctx = context.WithoutCancel(ctx) // it may be the only valid token left
 	started := time.Now()
@@ -308,7 +331,7 @@ func (l *lease) settle(ctx context.Context, next *document, patience time.Durati
 		stood, err := l.write(ctx, next, mine)
 		if !errors.Is(err, errAgain) {
 			if err == nil || !isTransient(ctx, err) || l.env.mono(started) >= patience {
-				return stood, err
+				return stood || err != nil, err
 			}
 			<-l.env.after(retryEvery)
 		}

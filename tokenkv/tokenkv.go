@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/piecesauth/piecesauth"
+	"github.com/piecesauth/piecesauth/seal"
 )
 
 // maxID is how long an id may be, in bytes: as long as every database takes.
@@ -16,6 +17,9 @@ const maxID = 512
 
 // Options says how tokens are kept.
 type Options struct {
+	// Sealer encrypts what is stored, for the person it is stored for; nil stores
+	// tokens in the clear. Rows that were stored without it can't be read with it.
+	Sealer *seal.Sealer
 	// Lease is how long a refresh that has stopped keeps others waiting; default
 	// 10 seconds, at least one. It is renewed while the refresh runs.
 	Lease time.Duration
@@ -24,9 +28,10 @@ type Options struct {
 // Tokens keeps the tokens of many people in a [DB]. Make one with [New]; it is
 // safe for concurrent use.
 type Tokens struct {
-	db    DB
-	lease time.Duration
-	env   environment
+	db     DB
+	sealer *seal.Sealer
+	lease  time.Duration
+	env    environment
 }
 
 // environment is what the algorithm asks of the machine.
@@ -48,7 +53,7 @@ func New(db DB, o Options) (*Tokens, error) {
 	case o.Lease < time.Second:
 		return nil, errors.New("tokenkv: Lease is shorter than a second")
 	}
-	return &Tokens{db: db, lease: o.Lease, env: environment{
+	return &Tokens{db: db, sealer: o.Sealer, lease: o.Lease, env: environment{
 		mono:   time.Since,
 		wall:   func(t time.Time) time.Duration { return time.Now().Round(0).Sub(t.Round(0)) },
 		after:  time.After,
@@ -149,7 +154,7 @@ func (s *store) Replace(ctx context.Context, token *piecesauth.Token) error {
 			if failures++; failures == maxFailures || !isTransient(ctx, err) {
 				return err
 			}
-			if err := s.pause(ctx, firstPoll<<failures); err != nil {
+			if err := s.pause(ctx, 2*firstPoll); err != nil {
 				return err
 			}
 		}
@@ -182,7 +187,7 @@ func (s *store) row(ctx context.Context) (Row, error) {
 		return Row{}, s.err
 	}
 	if err := ctx.Err(); err != nil { // which not every database looks at
-		return Row{}, fmt.Errorf("tokenkv: %w", err)
+		return Row{}, &databaseError{"reading", err}
 	}
 	row, err := s.db.Get(ctx, s.id)
 	if err != nil {
@@ -232,10 +237,10 @@ func isTransient(ctx context.Context, err error) bool {
 	return ctx.Err() == nil && errors.As(err, &of)
 }
 
-// pause waits for a random time around d.
-func (s *store) pause(ctx context.Context, d time.Duration) error {
+// pause waits for a random time.
+func (s *store) pause(ctx context.Context, most time.Duration) error {
 	select {
-	case <-s.env.after(s.env.jitter(d/2, d)):
+	case <-s.env.after(s.env.jitter(firstPoll, most)):
 		return nil
 	case <-ctx.Done():
 		return fmt.Errorf("tokenkv: waiting for a refresh elsewhere: %w", ctx.Err())
