@@ -17,8 +17,37 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/piecesauth/piecesauth"
+	"github.com/piecesauth/piecesauth/piecesauthtest"
+	"github.com/piecesauth/piecesauth/seal"
+	"github.com/piecesauth/piecesauth/tokenkv"
 	"github.com/piecesauth/piecesauth/tokensql"
 )
+
+func TestDB(t *testing.T) {
+	for _, name := range serverNames {
+		t.Run(name, func(t *testing.T) {
+			d := the(t, name)
+			piecesauthtest.TestDB(t, func(t *testing.T) tokenkv.DB { return the(t, d.Name).open(t) })
+		})
+	}
+}
+
+// A token's store passes what any store has to, and what any shared one has to.
+func TestStores(t *testing.T) {
+	sealer, err := seal.New(make([]byte, 32))
+	require.NoError(t, err)
+	onEach(t, func(t *testing.T, d database) {
+		piecesauthtest.TestSharedStore(t, func(t *testing.T) func() piecesauth.TokenStore {
+			d := the(t, d.Name)
+			return func() piecesauth.TokenStore {
+				tokens, err := tokenkv.New(d.open(t), tokenkv.Options{Sealer: sealer})
+				require.NoError(t, err)
+				return tokens.Store("ada")
+			}
+		})
+	})
+}
 
 // Each swap counts, whoever makes it: what a lost update would not do.
 func TestNoUpdateIsLost(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/piecesauth/piecesauth/piecesauthtest"
+	"github.com/piecesauth/piecesauth/tokenkv"
 	"github.com/piecesauth/piecesauth/tokenredis"
 )
 
@@ -20,6 +22,15 @@ func start(t *testing.T) (*miniredis.Miniredis, *redis.Client) {
 	client := redis.NewClient(&redis.Options{Addr: server.Addr(), ContextTimeoutEnabled: true})
 	t.Cleanup(func() { assert.NoError(t, client.Close()) })
 	return server, client
+}
+
+func TestDB(t *testing.T) {
+	for _, options := range []tokenredis.Options{{}, {Prefix: "other:", Idle: time.Hour}} {
+		piecesauthtest.TestDB(t, func(t *testing.T) tokenkv.DB {
+			_, client := start(t)
+			return tokenredis.New(client, options)
+		})
+	}
 }
 
 func put(t *testing.T, db *tokenredis.DB, key, version, value string) string {

@@ -13,6 +13,8 @@ import (
 	"github.com/stretchr/testify/require"
 	"modernc.org/sqlite"
 
+	"github.com/piecesauth/piecesauth/piecesauthtest"
+	"github.com/piecesauth/piecesauth/tokenkv"
 	"github.com/piecesauth/piecesauth/tokensql"
 )
 
@@ -41,6 +43,22 @@ func put(t *testing.T, db *tokensql.DB, key, version, value string) string {
 	require.NoError(t, err)
 	require.True(t, ok)
 	return newVersion
+}
+
+func TestSQLite(t *testing.T) {
+	piecesauthtest.TestDB(t, func(t *testing.T) tokenkv.DB {
+		db, _ := newDB(t)
+		return db
+	})
+}
+
+// A pool of one connection is enough.
+func TestSQLiteWithOneConnection(t *testing.T) {
+	piecesauthtest.TestDB(t, func(t *testing.T) tokenkv.DB {
+		db, pool := newDB(t)
+		pool.SetMaxOpenConns(1)
+		return db
+	})
 }
 
 func TestNewRefuses(t *testing.T) {
