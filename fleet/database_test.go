@@ -97,7 +97,12 @@ func (d database) connect(ctx context.Context) (*connected, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &connected{d, db, pool, nil}, db.Migrate(ctx)
+	c := &connected{d, db, pool, nil}
+	if err := db.Migrate(ctx); err != nil {
+		_ = c.close()
+		return nil, err
+	}
+	return c, nil
 }
 
 func (c *connected) close() error {

@@ -19,6 +19,7 @@ type process struct {
 	in     *json.Encoder
 	out    *json.Decoder
 	killed atomic.Bool
+	id     string // to the authorization server
 }
 
 func start(t testing.TB, role string, config any) *process {

@@ -59,6 +59,8 @@ type replica struct {
 	auth   *piecesauth.Authenticator
 	stores func(id string) piecesauth.TokenStore
 	db     *connected
+
+	sources sync.Map // of people, by number
 }
 
 func newReplica(ctx context.Context, c replicaConfig) (*replica, error) {
@@ -97,6 +99,13 @@ func replicaRole(config []byte) error {
 	}
 	ctx := context.Background()
 	r, err := newReplica(ctx, c)
+	for range 300 { // whoever starts while the database is down waits for it
+		if err == nil {
+			break
+		}
+		<-time.After(100 * time.Millisecond)
+		r, err = newReplica(ctx, c)
+	}
 	if err != nil {
 		return err
 	}

@@ -37,31 +37,42 @@ func (f *failure) Error() string {
 			return text + known.Error()
 		}
 	}
-	var state interface{ SQLState() string } // of pgx and lib/pq
-	if errors.As(f.err, &state) && len(state.SQLState()) == 5 {
-		return text + "SQLSTATE " + state.SQLState() + hints[state.SQLState()]
-	}
-	for err := f.err; err != nil; err = errors.Unwrap(err) {
-		if code := mysqlCode.FindString(err.Error()); code != "" {
-			return text + code + hints[code]
-		}
-	}
-	var code interface{ Code() int } // of modernc.org/sqlite
-	if errors.As(f.err, &code) {
-		return text + "SQLite's code " + strconv.Itoa(code.Code())
+	if code := code(f.err); code != "" {
+		return text + code + hints[code]
 	}
 	var network *net.OpError
-	if errors.As(f.err, &network) {
+	switch {
+	case errors.As(f.err, &network):
 		return text + network.Error()
+	case f.err.Error() == "invalid connection": // of go-sql-driver/mysql
+		return text + f.err.Error()
 	}
 	return text + fmt.Sprintf("%T", f.err)
 }
 
+// code returns how the database itself names the error, "" where it does not.
+func code(err error) string {
+	var state interface{ SQLState() string } // of pgx and lib/pq
+	if errors.As(err, &state) && len(state.SQLState()) == 5 {
+		return "SQLSTATE " + state.SQLState()
+	}
+	var sqlite interface{ Code() int } // of modernc.org/sqlite
+	if errors.As(err, &sqlite) {
+		return "SQLite's code " + strconv.Itoa(sqlite.Code())
+	}
+	for ; err != nil; err = errors.Unwrap(err) {
+		if code := mysqlCode.FindString(err.Error()); code != "" {
+			return code
+		}
+	}
+	return ""
+}
+
 // hints say what to do about the code before them.
 var hints = map[string]string{
-	"42P01":              " (there is no such table: call Migrate)",
+	"SQLSTATE 42P01":     " (there is no such table: call Migrate)",
 	"Error 1146 (42S02)": " (there is no such table: call Migrate)",
-	"42501":              " (the role lacks a right)",
+	"SQLSTATE 42501":     " (the role lacks a right)",
 	"Error 1142 (42000)": " (the user lacks a right)",
 }
 

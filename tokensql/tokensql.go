@@ -157,6 +157,10 @@ func (d *DB) checkSQLite(ctx context.Context) error {
 	return nil
 }
 
+// readAgain is how often a read is repeated that the database has not answered:
+// when its connections break, a pool has several that don't know yet.
+const readAgain = 3
+
 // Get returns the row of the key, and its age by the database's clock. Where
 // there is none, Version is empty.
 func (d *DB) Get(ctx context.Context, key string) (tokenkv.Row, error) {
@@ -165,7 +169,16 @@ func (d *DB) Get(ctx context.Context, key string) (tokenkv.Row, error) {
 	}
 	var row tokenkv.Row
 	var age float64 // in microseconds
-	err := d.db.QueryRowContext(ctx, d.get, []byte(key)).Scan(&row.Value, &row.Version, &age)
+	ask := func() error {
+		return d.db.QueryRowContext(ctx, d.get, []byte(key)).Scan(&row.Value, &row.Version, &age)
+	}
+	err := ask()
+	for range readAgain {
+		if err == nil || errors.Is(err, sql.ErrNoRows) || ctx.Err() != nil || code(err) != "" {
+			break
+		}
+		err = ask()
+	}
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return tokenkv.Row{}, nil

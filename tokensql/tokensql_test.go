@@ -280,6 +280,7 @@ func TestErrorsOfOtherDrivers(t *testing.T) {
 		{withState{fake{"ada", "ada"}}, "tokensql: get failed: tokensql_test.withState"},
 		{fake{"Error 1062 (23000): Duplicate entry 'ada' for key 'PRIMARY'", ""}, "tokensql: get failed: Error 1062 (23000)"},
 		{fake{"Error 1146 (42S02): Table 'ada' doesn't exist", ""}, "tokensql: get failed: Error 1146 (42S02) (there is no such table: call Migrate)"},
+		{fake{"invalid connection", ""}, "tokensql: get failed: invalid connection"},
 		{fake{"ada", ""}, "tokensql: get failed: tokensql_test.fake"},
 	} {
 		pool := sql.OpenDB(broken{c.err})
@@ -288,6 +289,31 @@ func TestErrorsOfOtherDrivers(t *testing.T) {
 		_, err = db.Get(t.Context(), "ada")
 		assert.EqualError(t, err, c.text)
 		assert.ErrorIs(t, err, c.err)
+		assert.NoError(t, pool.Close())
+	}
+}
+
+// A pool has several connections that don't know yet that they are broken. A
+// write is not repeated: it may have happened.
+func TestReadsAreRepeated(t *testing.T) {
+	for _, c := range []struct {
+		breaks int
+		read   bool
+		text   string
+	}{
+		{3, true, "tokensql: get failed: SQLSTATE 42P01 (there is no such table: call Migrate)"},
+		{4, true, "tokensql: get failed: unexpected EOF"},
+		{1, false, "tokensql: swap failed: unexpected EOF"},
+	} {
+		pool := sql.OpenDB(wakeful{&c.breaks})
+		db, err := tokensql.New(pool, tokensql.Options{Dialect: tokensql.Postgres})
+		require.NoError(t, err)
+		if c.read {
+			_, err = db.Get(t.Context(), "ada")
+		} else {
+			_, _, err = db.Swap(t.Context(), "ada", "", []byte("value"))
+		}
+		assert.EqualError(t, err, c.text)
 		assert.NoError(t, pool.Close())
 	}
 }
