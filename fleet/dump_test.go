@@ -79,7 +79,7 @@ func holds(dump []byte, secret string) bool {
 }
 
 // local returns a database in a file.
-func local(t *testing.T) database {
+func local(t testing.TB) database {
 	t.Helper()
 	return database{Name: "sqlite", Pool: 5, Table: "tokens",
 		Address: "file:" + filepath.Join(t.TempDir(), "tokens.db") + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)"}

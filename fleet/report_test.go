@@ -8,6 +8,7 @@ import (
 	"os"
 	"runtime"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -246,8 +247,8 @@ func reportCosts(t *testing.T, page *strings.Builder) {
 
 Eight clients on the same machine, rows of 1,000 people. A refresh is two reads and two writes.
 
-| database | reads | writes |
-|---|---|---|
+| database | reads | writes | space for a person |
+|---|---|---|---|
 `)
 	for _, d := range []database{the(t, "postgres"), the(t, "mariadb"), the(t, "redis"), local(t)} {
 		d.Pool = clients
@@ -265,8 +266,65 @@ Eight clients on the same machine, rows of 1,000 people. A refresh is two reads 
 				return old, err
 			}, db, people))
 		}
-		fmt.Fprintf(page, "| %s | %.0f | %.0f |\n", d.Name, median(reads), median(writes))
+		fmt.Fprintf(page, "| %s | %.0f | %.0f | %s |\n", d.Name, median(reads), median(writes), space(t, another(t, d)))
 	}
+}
+
+// another returns the same database, and an empty table.
+func another(t testing.TB, d database) database {
+	t.Helper()
+	pool := d.Pool
+	if d.Name == "sqlite" {
+		d = local(t)
+	} else {
+		d = the(t, d.Name)
+	}
+	d.Pool = pool
+	return d
+}
+
+// space returns what a token of 1,000 characters takes, sealed, after a refresh
+// of each.
+func space(t testing.TB, d database) string {
+	t.Helper()
+	const people = 5000
+	db := d.open(t)
+	sealer, err := seal.New(make([]byte, 32))
+	require.NoError(t, err)
+	tokens, err := tokenkv.New(db, tokenkv.Options{Sealer: sealer})
+	require.NoError(t, err)
+	size := func() (bytes int64) {
+		ctx := t.Context()
+		switch d.Name {
+		case "postgres":
+			require.NoError(t, db.sql.QueryRowContext(ctx, `SELECT pg_total_relation_size($1::regclass)`, d.Table).Scan(&bytes))
+		case "mariadb":
+			_, err := db.sql.ExecContext(ctx, `ANALYZE TABLE `+d.Table)
+			require.NoError(t, err)
+			require.NoError(t, db.sql.QueryRowContext(ctx, `SELECT data_length + index_length FROM information_schema.tables WHERE table_name = ?`, d.Table).Scan(&bytes))
+		case "sqlite":
+			require.NoError(t, db.sql.QueryRowContext(ctx, `SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()`).Scan(&bytes))
+		case "redis":
+			info, err := db.redis.InfoMap(ctx, "memory").Result()
+			require.NoError(t, err)
+			bytes, err = strconv.ParseInt(info["Memory"]["used_memory"], 10, 64)
+			require.NoError(t, err)
+		}
+		return bytes
+	}
+	before := size()
+	for range 2 {
+		var wg sync.WaitGroup
+		for client := range d.Pool {
+			wg.Go(func() {
+				for n := client; n < people; n += d.Pool {
+					save(t, tokens.Store(fmt.Sprintf("%032x", n)), typicalToken())
+				}
+			})
+		}
+		wg.Wait()
+	}
+	return fmt.Sprintf("%.1f kB", float64(size()-before)/people/1000)
 }
 
 // perSecond counts how often the clients do something in half a second, each

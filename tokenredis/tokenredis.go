@@ -70,8 +70,9 @@ type Options struct {
 // DB is a [tokenkv.DB] in Redis. It is safe for concurrent use.
 type DB struct {
 	client    redis.UniversalClient
+	single    *redis.Client // the client, where it has one server
 	prefix    string
-	idle      string // in milliseconds; "0" for never
+	idle      time.Duration // 0 for never
 	get, swap script
 }
 
@@ -84,9 +85,10 @@ const (
 	headLength    = versionLength + timeLength
 )
 
-// A row is one string: the version, the time it was stored at, the value. A
-// script, rather than GET and TIME in a pipeline, because a cluster would ask
-// any of its clocks for the time.
+// A row is one string: the version, the time it was stored at, the value.
+//
+// To read one from a single server takes no script, which costs half as much
+// again. A cluster would ask any of its clocks for the time.
 const getScript = `
 local row = redis.call('GET', KEYS[1])
 if not row then return false end
@@ -120,17 +122,12 @@ func New(client redis.UniversalClient, o Options) *DB {
 	if o.Prefix == "" {
 		o.Prefix = "piecesauth:token:"
 	}
-	idle := o.Idle.Milliseconds()
 	if o.Idle > 0 {
-		idle = max(idle, 1)
+		o.Idle = max(o.Idle, time.Millisecond)
 	}
-	return &DB{
-		client: client,
-		prefix: o.Prefix,
-		idle:   strconv.FormatInt(max(idle, 0), 10),
-		get:    newScript(getScript),
-		swap:   newScript(swapScript),
-	}
+	d := &DB{client: client, prefix: o.Prefix, idle: max(o.Idle, 0), get: newScript(getScript), swap: newScript(swapScript)}
+	d.single, _ = client.(*redis.Client)
+	return d
 }
 
 // Get returns the row of the key, as the primary has it, and its age by the
@@ -139,18 +136,61 @@ func (d *DB) Get(ctx context.Context, key string) (tokenkv.Row, error) {
 	if err := checkKey(key); err != nil {
 		return tokenkv.Row{}, err
 	}
-	answer, err := d.run(ctx, d.get, true, d.prefix+key, d.idle)
+	read := d.readByScript
+	if d.single != nil {
+		read = d.read
+	}
+	raw, now, err := read(ctx, d.prefix+key)
 	switch {
 	case errors.Is(err, redis.Nil):
 		return tokenkv.Row{}, nil
 	case err != nil:
 		return tokenkv.Row{}, failed("get", err)
 	}
-	row, ok := parse(answer)
-	if !ok {
-		return tokenkv.Row{}, errors.New("tokenredis: get: what is stored is not a row of this package; set Options.Prefix to one that nothing else uses")
+	if len(raw) > headLength {
+		if stored, err := strconv.ParseInt(raw[versionLength:headLength], 10, 64); err == nil {
+			return tokenkv.Row{
+				Value:   []byte(raw[headLength:]),
+				Version: raw[:versionLength],
+				Age:     max(now.Sub(time.UnixMicro(stored)), 0), // a clock that was set back
+			}, nil
+		}
 	}
-	return row, nil
+	return tokenkv.Row{}, errors.New("tokenredis: get: what is stored is not a row of this package; set Options.Prefix to one that nothing else uses")
+}
+
+// read returns what is stored, and the time.
+func (d *DB) read(ctx context.Context, name string) (string, time.Time, error) {
+	pipe := d.single.Pipeline()
+	row, now := pipe.Get(ctx, name), pipe.Time(ctx)
+	var left *redis.DurationCmd
+	if d.idle > 0 {
+		left = pipe.PTTL(ctx, name)
+	}
+	if _, err := pipe.Exec(ctx); err != nil {
+		return "", time.Time{}, err
+	}
+	if left != nil && left.Val() < d.idle/2 {
+		if err := d.single.PExpire(ctx, name, d.idle).Err(); err != nil {
+			return "", time.Time{}, err
+		}
+	}
+	return row.Val(), now.Val(), nil
+}
+
+func (d *DB) readByScript(ctx context.Context, name string) (string, time.Time, error) {
+	answer, err := d.run(ctx, d.get, true, name, d.idle.Milliseconds())
+	if err != nil {
+		return "", time.Time{}, err
+	}
+	parts, _ := answer.([]any)
+	texts := make([]string, 3)
+	for i := range min(len(parts), len(texts)) {
+		texts[i], _ = parts[i].(string)
+	}
+	seconds, err1 := strconv.ParseInt(texts[1], 10, 64)
+	micros, err2 := strconv.ParseInt(texts[2], 10, 64)
+	return texts[0], time.Unix(seconds, micros*1000), errors.Join(err1, err2)
 }
 
 // Swap stores the value, or with a nil value deletes the row, if the row still
@@ -164,7 +204,7 @@ func (d *DB) Swap(ctx context.Context, key, version string, value []byte) (newVe
 	if value != nil {
 		newVersion = rand.Text()
 	}
-	answer, err := d.run(ctx, d.swap, false, d.prefix+key, version, newVersion, value, d.idle)
+	answer, err := d.run(ctx, d.swap, false, d.prefix+key, version, newVersion, value, d.idle.Milliseconds())
 	if err != nil {
 		return "", false, failed("swap", err)
 	}
@@ -203,29 +243,6 @@ type once struct{ *redis.Cmd }
 
 // NoRetry says so.
 func (once) NoRetry() bool { return true }
-
-func parse(answer any) (tokenkv.Row, bool) {
-	parts, _ := answer.([]any)
-	if len(parts) != 3 {
-		return tokenkv.Row{}, false
-	}
-	raw, _ := parts[0].(string)
-	if len(raw) < headLength {
-		return tokenkv.Row{}, false
-	}
-	stored, err1 := strconv.ParseInt(raw[versionLength:headLength], 10, 64)
-	seconds, err2 := strconv.ParseInt(fmt.Sprint(parts[1]), 10, 64)
-	micros, err3 := strconv.ParseInt(fmt.Sprint(parts[2]), 10, 64)
-	if errors.Join(err1, err2, err3) != nil {
-		return tokenkv.Row{}, false
-	}
-	age := seconds*1_000_000 + micros - stored
-	return tokenkv.Row{
-		Value:   []byte(raw[headLength:]),
-		Version: raw[:versionLength],
-		Age:     time.Duration(max(age, 0)) * time.Microsecond, // a clock that was set back
-	}, true
-}
 
 func checkKey(key string) error {
 	if len(key) > maxKey {

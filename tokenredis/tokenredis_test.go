@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -24,11 +25,22 @@ func start(t *testing.T) (*miniredis.Miniredis, *redis.Client) {
 	return server, client
 }
 
+// cluster is a client of the same server that doesn't know how many there are.
+func cluster(t *testing.T, server *miniredis.Miniredis) *redis.ClusterClient {
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{server.Addr()}, ContextTimeoutEnabled: true})
+	t.Cleanup(func() { assert.NoError(t, client.Close()) })
+	return client
+}
+
 func TestDB(t *testing.T) {
 	for _, options := range []tokenredis.Options{{}, {Prefix: "other:", Idle: time.Hour}} {
 		piecesauthtest.TestDB(t, func(t *testing.T) tokenkv.DB {
 			_, client := start(t)
 			return tokenredis.New(client, options)
+		})
+		piecesauthtest.TestDB(t, func(t *testing.T) tokenkv.DB {
+			server, _ := start(t)
+			return tokenredis.New(cluster(t, server), options)
 		})
 	}
 }
@@ -41,8 +53,21 @@ func put(t *testing.T, db *tokenredis.DB, key, version, value string) string {
 	return newVersion
 }
 
-func TestAgeIsByTheServersClock(t *testing.T) {
-	server, client := start(t)
+// both runs the test with a client of one server, and with one of a cluster.
+func both(t *testing.T, test func(t *testing.T, server *miniredis.Miniredis, client redis.UniversalClient)) {
+	t.Run("single", func(t *testing.T) {
+		server, client := start(t)
+		test(t, server, client)
+	})
+	t.Run("cluster", func(t *testing.T) {
+		server, _ := start(t)
+		test(t, server, cluster(t, server))
+	})
+}
+
+func TestAgeIsByTheServersClock(t *testing.T) { both(t, testAge) }
+
+func testAge(t *testing.T, server *miniredis.Miniredis, client redis.UniversalClient) {
 	db := tokenredis.New(client, tokenredis.Options{})
 	began := time.Date(2031, 2, 3, 4, 5, 6, 7000, time.UTC)
 	server.SetTime(began)
@@ -61,8 +86,9 @@ func TestAgeIsByTheServersClock(t *testing.T) {
 	}
 }
 
-func TestIdle(t *testing.T) {
-	server, client := start(t)
+func TestIdle(t *testing.T) { both(t, testIdle) }
+
+func testIdle(t *testing.T, server *miniredis.Miniredis, client redis.UniversalClient) {
 	kept := tokenredis.New(client, tokenredis.Options{Prefix: "kept:"})
 	idle := tokenredis.New(client, tokenredis.Options{Prefix: "idle:", Idle: time.Hour})
 	put(t, kept, "ada", "", "value")
@@ -97,8 +123,9 @@ func TestIdle(t *testing.T) {
 }
 
 // A server that was restarted has no scripts any more.
-func TestScriptsAreSentAgain(t *testing.T) {
-	_, client := start(t)
+func TestScriptsAreSentAgain(t *testing.T) { both(t, testScripts) }
+
+func testScripts(t *testing.T, _ *miniredis.Miniredis, client redis.UniversalClient) {
 	db := tokenredis.New(client, tokenredis.Options{})
 	version := put(t, db, "ada", "", "value")
 	for range 2 {
@@ -147,24 +174,34 @@ func cutAfterSwaps(listener net.Listener, target string, swaps chan<- struct{}) 
 		}
 		go func() {
 			defer func() { _, _ = in.Close(), out.Close() }()
+			var script atomic.Bool
+			go func() {
+				defer func() { _, _ = in.Close(), out.Close() }()
+				buffer := make([]byte, 1<<16)
+				for {
+					n, err := out.Read(buffer)
+					if err == nil && script.Load() {
+						swaps <- struct{}{}
+						return
+					}
+					if err == nil {
+						_, err = in.Write(buffer[:n])
+					}
+					if err != nil {
+						return
+					}
+				}
+			}()
 			buffer := make([]byte, 1<<16)
 			for {
 				n, err := in.Read(buffer)
 				if err != nil {
 					return
 				}
-				script := strings.Contains(string(buffer[:n]), "evalsha")
+				if strings.Contains(string(buffer[:n]), "evalsha") {
+					script.Store(true)
+				}
 				if _, err := out.Write(buffer[:n]); err != nil {
-					return
-				}
-				if n, err = out.Read(buffer); err != nil {
-					return
-				}
-				if script {
-					swaps <- struct{}{}
-					return
-				}
-				if _, err := in.Write(buffer[:n]); err != nil {
 					return
 				}
 			}
