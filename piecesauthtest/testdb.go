@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -62,7 +63,7 @@ var dbCases = []struct {
 	}},
 	{"create only where there is none", func(t dbTest) {
 		v := t.create("key", []byte("one"))
-		t.refuse("key", "", []byte("two"))
+		t.refuse("", []byte("two"))
 		t.expect("key", v, []byte("one"))
 	}},
 	{"swap only the version", func(t dbTest) {
@@ -70,8 +71,8 @@ var dbCases = []struct {
 		v2 := t.swap("key", v1, []byte("two"))
 		other := t.create("other", []byte("one"))
 		for _, wrong := range []string{v1, other} {
-			t.refuse("key", wrong, []byte("three"))
-			t.refuse("key", wrong, nil)
+			t.refuse(wrong, []byte("three"))
+			t.refuse(wrong, nil)
 		}
 		for _, wrong := range []string{v2 + "x", v2 + " ", " " + v2, v2[1:], v2[:len(v2)-1], "0", "%", "none"} { // which may be errors
 			for _, value := range [][]byte{[]byte("three"), nil} {
@@ -84,20 +85,20 @@ var dbCases = []struct {
 	}},
 	{"swap where there is none", func(t dbTest) {
 		v := t.create("other", []byte("one"))
-		t.refuse("key", v, []byte("two"))
-		t.refuse("key", v, nil)
+		t.refuse(v, []byte("two"))
+		t.refuse(v, nil)
 		t.expect("key", "", nil)
 	}},
 	{"delete", func(t dbTest) {
 		v1 := t.create("key", []byte("one"))
 		t.delete("key", v1)
 		t.expect("key", "", nil)
-		t.refuse("key", v1, []byte("stale"))
-		t.refuse("key", v1, nil)
+		t.refuse(v1, []byte("stale"))
+		t.refuse(v1, nil)
 		t.expect("key", "", nil)
 		v2 := t.create("key", []byte("two"))
-		t.refuse("key", v1, []byte("stale"))
-		t.refuse("key", v1, nil)
+		t.refuse(v1, []byte("stale"))
+		t.refuse(v1, nil)
 		t.expect("key", v2, []byte("two"))
 	}},
 	{"no version twice", func(t dbTest) {
@@ -109,7 +110,7 @@ var dbCases = []struct {
 			seen[v] = how
 		}
 		for i := range 20 {
-			n := fmt.Sprint(i)
+			n := strconv.Itoa(i)
 			v := t.create("key", []byte("same"))
 			note("creation "+n, v)
 			w := t.swap("key", v, []byte("same"))
@@ -194,7 +195,7 @@ func similarKeys() []string {
 		strings.Repeat("世", 170) + "ab", strings.Repeat("世", 170) + "aB",
 	}
 	for b := range 256 {
-		keys = append(keys, "byte "+string([]byte{byte(b)})+".") //nolint:gosec // G115: below 256
+		keys = append(keys, "byte "+string([]byte{byte(b)})+".")
 	}
 	return keys
 }
@@ -356,14 +357,15 @@ func (t dbTest) delete(key, version string) {
 	}
 }
 
-func (t dbTest) refuse(key, version string, value []byte) {
+// refuse swaps the row of "key", which has another version.
+func (t dbTest) refuse(version string, value []byte) {
 	t.Helper()
-	_, ok, err := t.db.Swap(context.Background(), key, version, value)
+	_, ok, err := t.db.Swap(context.Background(), "key", version, value)
 	if err != nil {
-		t.Errorf("Swap of key %.40q with another version: %v; want no error", key, err)
+		t.Errorf("Swap with another version: %v; want no error", err)
 	}
 	if ok {
-		t.Errorf("Swap of key %.40q takes version %q, which the row doesn't have", key, version)
+		t.Errorf("Swap takes version %q, which the row doesn't have", version)
 	}
 }
 

@@ -80,15 +80,13 @@ func (s *server) RoundTrip(req *http.Request) (*http.Response, error) {
 	time.Sleep(s.takes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	status, answer := http.StatusOK, ""
-	switch token := form.Get("refresh_token"); {
-	case s.used[token]:
+	status, answer := http.StatusBadRequest, `{"error":"invalid_grant"}`
+	if token := form.Get("refresh_token"); s.used[token] {
 		s.reused++
-		status, answer = http.StatusBadRequest, `{"error":"invalid_grant"}`
-	default:
+	} else {
 		s.used[token] = true
 		s.refreshes++
-		answer = fmt.Sprintf(`{"access_token":"access%d","token_type":"Bearer","expires_in":3600,"refresh_token":"%s+"}`, s.refreshes, token)
+		status, answer = http.StatusOK, fmt.Sprintf(`{"access_token":"access%d","token_type":"Bearer","expires_in":3600,"refresh_token":"%s+"}`, s.refreshes, token)
 	}
 	return &http.Response{
 		StatusCode: status, Header: http.Header{"Content-Type": {"application/json"}},
@@ -148,4 +146,35 @@ func save(t testing.TB, db tokenkv.DB, id string, token *piecesauth.Token) {
 	})
 	require.True(t, ok)
 	require.NoError(t, s.Replace(t.Context(), token))
+}
+
+// No operation holds a connection while it waits for another: one is enough, and
+// a refresh holds none while the server is asked.
+func TestPoolOfOne(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var memory tokenkv.MemoryDB
+		var gets, swaps atomic.Int64
+		s := &server{takes: 20 * time.Second, used: map[string]bool{}}
+		auth := newAuthenticator(t, s)
+		tokens := open(t, &pooledDB{&memory, make(chan struct{}, 1), 2 * time.Millisecond, &gets, &swaps})
+		save(t, &memory, "slow", &piecesauth.Token{AccessToken: "old", RefreshToken: "refresh", Expiry: time.Now()})
+		save(t, &memory, "other", &piecesauth.Token{AccessToken: "good", Expiry: time.Now().Add(time.Hour)})
+		var all sync.WaitGroup
+		for range 3 {
+			all.Go(func() {
+				token, err := auth.TokenSource(tokens.Store("slow")).Token(t.Context())
+				assert.NoError(t, err)
+				assert.True(t, token.Valid())
+			})
+		}
+		time.Sleep(time.Second)
+		began := time.Now()
+		token, err := auth.TokenSource(tokens.Store("other")).Token(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, "good", token.AccessToken)
+		assert.Less(t, time.Since(began), 20*time.Millisecond)
+		all.Wait()
+		assert.Equal(t, 1, s.refreshes)
+		assert.Zero(t, s.reused)
+	})
 }

@@ -22,6 +22,9 @@ const (
 	// quiet is how long a stale lease has to be seen unchanged: after an outage
 	// of the database its holder may be alive, and is back within retryEvery.
 	quiet = time.Second
+	// renewEvery is sooner, lest a database whose clock is set forward make a live
+	// holder look gone.
+	renewEvery = 800 * time.Millisecond
 	// leaseOverGood is how many leases long a stale one is left alone while its
 	// token is good: nobody needs another, and a holder that was stopped has time.
 	leaseOverGood = 12
@@ -71,7 +74,6 @@ func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool
 		}
 		looked = time.Now()
 		if err == nil {
-			failures = 0
 			switch {
 			case doc.heldBy(l.holder): // by a swap whose answer was lost
 				l.version = row.Version
@@ -85,10 +87,10 @@ func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool
 				}
 			}
 		}
-		if err != nil {
-			if failures++; failures == maxFailures || !isTransient(ctx, err) {
-				return nil, err
-			}
+		if err == nil {
+			failures = 0
+		} else if failures++; failures == maxFailures || !isTransient(ctx, err) {
+			return nil, err
 		}
 		if err := s.pause(ctx, poll); err != nil {
 			return nil, err
@@ -138,7 +140,7 @@ func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 		}
 	}()
 	var given *piecesauth.Token // a copy, which fn may change
-	before, err := json.Marshal(l.base.Token)
+	before, err := encodeToken(l.base.Token)
 	if err == nil {
 		err = json.Unmarshal(before, &given)
 	}
@@ -159,7 +161,7 @@ func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 		if _, err := l.encode(next); err != nil {
 			return true, err
 		}
-		if after, err := json.Marshal(token); err == nil && bytes.Equal(before, after) {
+		if after, err := encodeToken(token); err == nil && bytes.Equal(before, after) {
 			return true, nil
 		}
 	}
@@ -168,6 +170,10 @@ func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 		return d.Generation == l.base.Generation || // whoever has the lease by now
 			next != nil && d.Predecessor == l.base.Generation && d.PredecessorTakeovers < l.base.Takeovers
 	})
+}
+
+func encodeToken(t *piecesauth.Token) ([]byte, error) {
+	return json.Marshal(t) //nolint:gosec // G117: to compare and to copy it
 }
 
 // run runs fn while it keeps the lease.
@@ -192,7 +198,8 @@ func (l *lease) run(ctx context.Context, fn update, given *piecesauth.Token) (*p
 // nobody can vouch for the lease any more, it cancels the refresh, unless a
 // request was sent: its answer is all that is left of what it spent.
 func (l *lease) keep(ctx context.Context, cancel context.CancelCauseFunc) {
-	wait := l.Tokens.lease / 6
+	often := min(renewEvery, l.Tokens.lease/6)
+	wait := often
 	for {
 		select {
 		case <-l.env.after(wait):
@@ -202,7 +209,7 @@ func (l *lease) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 		l.busy <- struct{}{}
 		err := l.renew(ctx, l.patience())
 		<-l.busy
-		wait = l.Tokens.lease / 6
+		wait = often
 		if err == nil {
 			continue
 		}

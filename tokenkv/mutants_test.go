@@ -32,6 +32,8 @@ func TestModelFinds(t *testing.T) {
 			"s.env.mono(looked) >= quiet", "s.env.mono(looked) < 0", "was used"},
 		{"no renewal", "lease.go",
 			"case <-l.env.after(wait):", "case <-l.env.after(100 * wait):", "was used"},
+		{"a lease is vouched for to its end", "lease.go",
+			"return l.Tokens.lease/2 -", "return l.Tokens.lease -", "was used"},
 		{"no last word before sending", "lease.go",
 			"l.sent = !l.lost && l.left() > 0\n\t\treturn l.sent", "l.sent = true\n\t\treturn l.sent", "was used"},
 		{"a last word without the clock", "lease.go",

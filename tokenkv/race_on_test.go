@@ -1,0 +1,5 @@
+//go:build race
+
+package tokenkv
+
+const raceDetector = true
