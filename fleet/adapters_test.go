@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -339,7 +340,7 @@ func TestValuesOfAnySize(t *testing.T) {
 		db := d.open(t)
 		for _, size := range []int{1, 2, 1 << 10, 1 << 16, 1 << 20} {
 			value := []byte(strings.Repeat("\x00", size))
-			key := fmt.Sprint(size)
+			key := strconv.Itoa(size)
 			_, ok, err := db.Swap(t.Context(), key, "", value)
 			require.NoError(t, err)
 			require.True(t, ok)

@@ -138,7 +138,7 @@ func (d database) control(t testing.TB, action string) {
 	if _, err := os.Stat(os.Getenv("FLEET_DIR") + "/" + d.Name); err != nil {
 		t.Skip("only a server that run.sh has started can be restarted: " + err.Error())
 	}
-	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), script, d.Name, action).CombinedOutput()
+	out, err := exec.CommandContext(context.WithoutCancel(t.Context()), script, d.Name, action).CombinedOutput() //nolint:gosec // G702: run.sh says which script
 	require.NoError(t, err, "%s", out)
 }
 

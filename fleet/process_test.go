@@ -26,7 +26,7 @@ func start(t testing.TB, role string, config any) *process {
 	t.Helper()
 	text, err := json.Marshal(config)
 	require.NoError(t, err)
-	cmd := exec.Command(os.Args[0]) //nolint:noctx // it ends with its standard input
+	cmd := exec.Command(os.Args[0]) //nolint:noctx,gosec // it ends with its standard input; G702: it is this program
 	cmd.Env = append(os.Environ(), roleVariable+"="+role, roleVariable+"_CONFIG="+string(text))
 	cmd.Stderr = os.Stderr
 	stdin, err := cmd.StdinPipe()

@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"context"
 	"math/rand/v2"
 	"net"
 	"net/url"
@@ -28,7 +29,7 @@ type proxy struct {
 // through returns the database with a proxy in front.
 func through(t testing.TB, d database) (database, *proxy) {
 	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	p := &proxy{listener: listener, conns: map[net.Conn]bool{}}
 	if d.Name == "mariadb" {
@@ -40,6 +41,7 @@ func through(t testing.TB, d database) (database, *proxy) {
 		p.target = u.Host
 	}
 	d.Address = strings.Replace(d.Address, p.target, listener.Addr().String(), 1)
+	ctx := context.WithoutCancel(t.Context())
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		for {
@@ -47,7 +49,7 @@ func through(t testing.TB, d database) (database, *proxy) {
 			if err != nil {
 				return
 			}
-			serving.Go(func() { p.pass(in) })
+			serving.Go(func() { p.pass(ctx, in) })
 		}
 	})
 	t.Cleanup(func() {
@@ -58,8 +60,8 @@ func through(t testing.TB, d database) (database, *proxy) {
 	return d, p
 }
 
-func (p *proxy) pass(in net.Conn) {
-	out, err := net.Dial("tcp", p.target)
+func (p *proxy) pass(ctx context.Context, in net.Conn) {
+	out, err := new(net.Dialer).DialContext(ctx, "tcp", p.target)
 	if err != nil { // a database that is down
 		_ = in.Close()
 		return

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"sync"
 	"testing"
 	"time"
@@ -162,7 +163,7 @@ func startReplicas(t testing.TB, n int, c replicaConfig, a *authServer) []*proce
 	c.Auth, c.ClientID = a.url, a.id
 	all := make([]*process, n)
 	for i := range all {
-		c.ID = fmt.Sprint(i)
+		c.ID = strconv.Itoa(i)
 		all[i] = start(t, "replica", c)
 		var answer replicaAnswer
 		require.NoError(t, all[i].ask(replicaRequest{}, &answer), "it is ready")

@@ -3,8 +3,8 @@ package fleet_test
 import (
 	"context"
 	"flag"
-	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -117,7 +117,7 @@ func newSoak(t testing.TB, name string, leeway time.Duration) *soak {
 
 func (s *soak) launch(slot int) *process {
 	c := s.config
-	c.ID = fmt.Sprint(s.ids.Add(1))
+	c.ID = strconv.FormatInt(s.ids.Add(1), 10)
 	p := start(s.t, "replica", c)
 	p.id = c.ID
 	s.mu.Lock()

@@ -144,11 +144,11 @@ func TestSwapIsSentOnce(t *testing.T) {
 	server, client := start(t)
 	put(t, tokenredis.New(client, tokenredis.Options{}), "warm", "", "the scripts are there")
 
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	listener, err := new(net.ListenConfig).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	require.NoError(t, err)
 	defer func() { _ = listener.Close() }()
 	swaps := make(chan struct{}, 10)
-	go cutAfterSwaps(listener, server.Addr(), swaps)
+	go cutAfterSwaps(t.Context(), listener, server.Addr(), swaps)
 
 	cut := redis.NewClient(&redis.Options{Addr: listener.Addr().String(), MaxRetries: 3})
 	defer func() { _ = cut.Close() }()
@@ -162,13 +162,13 @@ func TestSwapIsSentOnce(t *testing.T) {
 }
 
 // cutAfterSwaps passes everything on, but the answer to a script.
-func cutAfterSwaps(listener net.Listener, target string, swaps chan<- struct{}) {
+func cutAfterSwaps(ctx context.Context, listener net.Listener, target string, swaps chan<- struct{}) {
 	for {
 		in, err := listener.Accept()
 		if err != nil {
 			return
 		}
-		out, err := net.Dial("tcp", target)
+		out, err := new(net.Dialer).DialContext(ctx, "tcp", target)
 		if err != nil {
 			return
 		}

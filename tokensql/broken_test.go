@@ -14,7 +14,7 @@ func (w wakeful) Connect(context.Context) (driver.Conn, error) {
 	if *w.breaks--; *w.breaks >= 0 {
 		return nil, io.ErrUnexpectedEOF
 	}
-	return nil, withState{fake{"ERROR", "42P01"}}
+	return nil, stateError{fake{"ERROR", "42P01"}}
 }
 func (w wakeful) Driver() driver.Driver { return nil }
 

@@ -266,18 +266,18 @@ type fake struct{ text, state string }
 
 func (f fake) Error() string { return f.text }
 
-type withState struct{ fake }
+type stateError struct{ fake }
 
-func (w withState) SQLState() string { return w.state }
+func (w stateError) SQLState() string { return w.state }
 
 func TestErrorsOfOtherDrivers(t *testing.T) {
 	for _, c := range []struct {
 		err  error
 		text string
 	}{
-		{withState{fake{"ERROR: ada (SQLSTATE 23505)", "23505"}}, "tokensql: get failed: SQLSTATE 23505"},
-		{withState{fake{"ERROR: ada", "42P01"}}, "tokensql: get failed: SQLSTATE 42P01 (there is no such table: call Migrate)"},
-		{withState{fake{"ada", "ada"}}, "tokensql: get failed: tokensql_test.withState"},
+		{stateError{fake{"ERROR: ada (SQLSTATE 23505)", "23505"}}, "tokensql: get failed: SQLSTATE 23505"},
+		{stateError{fake{"ERROR: ada", "42P01"}}, "tokensql: get failed: SQLSTATE 42P01 (there is no such table: call Migrate)"},
+		{stateError{fake{"ada", "ada"}}, "tokensql: get failed: tokensql_test.stateError"},
 		{fake{"Error 1062 (23000): Duplicate entry 'ada' for key 'PRIMARY'", ""}, "tokensql: get failed: Error 1062 (23000)"},
 		{fake{"Error 1146 (42S02): Table 'ada' doesn't exist", ""}, "tokensql: get failed: Error 1146 (42S02) (there is no such table: call Migrate)"},
 		{fake{"invalid connection", ""}, "tokensql: get failed: invalid connection"},
