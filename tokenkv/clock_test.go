@@ -2,6 +2,7 @@ package tokenkv
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"time"
 
@@ -58,4 +59,23 @@ func TestEitherClock(t *testing.T) {
 			assert.Equal(t, test.want, renewed)
 		})
 	}
+}
+
+// An error that has nothing to do with the lease is fn's, though the machine
+// slept meanwhile.
+func TestErrorAfterSleep(t *testing.T) {
+	tokens, err := New(new(MemoryDB), Options{})
+	require.NoError(t, err)
+	slept := time.Duration(0)
+	tokens.env.wall = func(time.Time) time.Duration { return slept }
+	tokens.env.after = func(time.Duration) <-chan time.Time { return nil }
+	own, calls := errors.New("an error of fn"), 0
+	assert.ErrorIs(t, tokens.Store("person").Update(t.Context(), func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) {
+		if calls++; calls > 1 {
+			return nil, nil
+		}
+		slept = time.Hour
+		return nil, own
+	}), own)
+	assert.Equal(t, 1, calls)
 }

@@ -34,7 +34,7 @@ func FuzzRow(f *testing.F) {
 		require.True(t, ok && err == nil)
 		s := storeOf(t, openSealed(t, &db, sealer), "person")
 		token, err := s.Load(t.Context())
-		assert.True(t, (token == nil) == (err != nil))
+		assert.Equal(t, err == nil, token != nil, "a token or an error")
 		if err != nil {
 			assert.NotContains(t, err.Error(), "\n")
 		}

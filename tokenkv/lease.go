@@ -52,6 +52,7 @@ type lease struct {
 	renewed time.Time // just before the last swap that is known to have stood
 	sent    bool      // a request is under way that nobody can take back
 	lost    bool      // somebody else may have it
+	stopped bool      // so the refresh was told to end
 }
 
 // acquire waits until nobody has the lease, and takes it. It returns no lease
@@ -150,7 +151,7 @@ func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 	token, err := l.run(ctx, fn, given)
 	if err != nil {
 		refused = errors.Is(err, &piecesauth.Error{Code: "invalid_grant"})
-		return !l.hasToStop(false) || ctx.Err() != nil, err
+		return !l.wasStopped() || ctx.Err() != nil, err
 	}
 	var next *document
 	if token != nil {
@@ -231,7 +232,16 @@ func (l *lease) hasToStop(overtaken bool) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.lost = l.lost || overtaken || !l.sent && l.left() <= 0
-	return l.lost && !l.sent
+	l.stopped = l.lost && !l.sent
+	return l.stopped
+}
+
+// wasStopped reports whether a refresh failed because of its lease, and spent
+// nothing.
+func (l *lease) wasStopped() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stopped && !l.sent
 }
 
 // left returns for how long the lease can be vouched for: for half of it, so

@@ -344,7 +344,7 @@ func TestModel(t *testing.T) {
 			} else if s.most < min(s.deep, 1) {
 				t.Skip("takes long: only with -model.deep")
 			}
-			if s.long && raceDetector {
+			if s.long && RaceDetector {
 				t.Skip("takes half a minute with the race detector: only without it")
 			}
 			e := explorer{scenario: &s, seed: maphash.MakeSeed(), visited: map[uint64]struct{}{}}
