@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"os"
 	"strconv"
 	"strings"
 	"sync"
@@ -22,6 +23,7 @@ import (
 	"github.com/piecesauth/piecesauth/piecesauthtest"
 	"github.com/piecesauth/piecesauth/seal"
 	"github.com/piecesauth/piecesauth/tokenkv"
+	"github.com/piecesauth/piecesauth/tokenredis"
 	"github.com/piecesauth/piecesauth/tokensql"
 )
 
@@ -32,6 +34,34 @@ func TestDB(t *testing.T) {
 			piecesauthtest.TestDB(t, func(t *testing.T) tokenkv.DB { return the(t, d.Name).open(t) })
 		})
 	}
+	t.Run("redis cluster", func(t *testing.T) {
+		address := os.Getenv("FLEET_CLUSTER")
+		if address == "" {
+			t.Skip("FLEET_CLUSTER has no address; ./run.sh starts a server")
+		}
+		options, err := redis.ParseURL(address)
+		require.NoError(t, err)
+		for _, idle := range []time.Duration{0, time.Hour} {
+			piecesauthtest.TestDB(t, func(t *testing.T) tokenkv.DB {
+				client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: []string{options.Addr}, ContextTimeoutEnabled: true, ReadOnly: true})
+				prefix := fmt.Sprintf("fleet:%d:%d:", os.Getpid(), tables.Add(1))
+				t.Cleanup(func() {
+					ctx := context.WithoutCancel(t.Context())
+					assert.NoError(t, client.ForEachMaster(ctx, func(ctx context.Context, one *redis.Client) error {
+						keys := one.Scan(ctx, 0, prefix+"*", 1000).Iterator()
+						for keys.Next(ctx) {
+							if err := one.Del(ctx, keys.Val()).Err(); err != nil {
+								return err
+							}
+						}
+						return keys.Err()
+					}))
+					assert.NoError(t, client.Close())
+				})
+				return tokenredis.New(client, tokenredis.Options{Prefix: prefix, Idle: idle})
+			})
+		}
+	})
 }
 
 // A token's store passes what any store has to, and what any shared one has to.

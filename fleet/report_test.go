@@ -42,6 +42,7 @@ func TestReport(t *testing.T) {
 
 Made by `+"`make bench-fleet`"+` on %s: %s, %d cores, %s, with the databases on the same machine.
 Each figure is the median of %d rounds, in which we and the rival take turns.
+PostgreSQL and MariaDB as Debian ships them, every write on disk; Redis with appendonly and appendfsync everysec; SQLite with the write-ahead log and synchronous FULL.
 
 `, time.Now().Format("2 January 2006"), processor(), runtime.NumCPU(), runtime.Version(), *reportRounds)
 	missed := reportExpiry(t, &page)

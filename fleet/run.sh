@@ -2,9 +2,9 @@
 # Runs the tests against real databases, with the arguments given to go test.
 # PostgreSQL, MariaDB and Redis are started in a temporary folder, and
 # installed from Debian where they are missing. A database that FLEET_POSTGRES,
-# FLEET_MARIADB or FLEET_REDIS has the address of is used as it is, by all
-# tests but those that restart it; its table piecesauth_fleet_… and its keys
-# fleet:… are the tests' own.
+# FLEET_MARIADB, FLEET_REDIS or FLEET_CLUSTER (a Redis Cluster) has the address
+# of is used as it is, by all tests but those that restart it; its tables
+# piecesauth_fleet_… and its keys fleet:… are the tests' own.
 set -euo pipefail
 cd "$(dirname "$0")"
 export GOWORK=off
@@ -15,11 +15,11 @@ have() {
 	case $1 in
 	postgres) [ -n "$(ls /usr/lib/postgresql/*/bin/initdb 2>/dev/null)" ] && command -v psql pg_dump ;;
 	mariadb) command -v mariadbd mariadb-install-db mariadb mariadb-dump ;;
-	redis) command -v redis-server redis-cli ;;
+	redis | cluster) command -v redis-server redis-cli ;;
 	esac >/dev/null
 }
 wanted=() packages=()
-for name in postgres mariadb redis; do
+for name in postgres mariadb redis cluster; do
 	address=FLEET_${name^^}
 	if [ -n "${!address:-}" ]; then continue; fi
 	wanted+=("$name")
@@ -27,12 +27,12 @@ for name in postgres mariadb redis; do
 	case $name in
 	postgres) packages+=(postgresql postgresql-client) ;;
 	mariadb) packages+=(mariadb-server-core mariadb-client) ;;
-	redis) packages+=(redis-server redis-tools) ;;
+	redis | cluster) packages+=(redis-server redis-tools) ;;
 	esac
 done
 if [ ${#packages[@]} -gt 0 ]; then
 	if [ "$(id -u)" -ne 0 ] || ! command -v apt-get >/dev/null; then
-		die "these are needed: ${packages[*]}; or addresses in FLEET_POSTGRES, FLEET_MARIADB and FLEET_REDIS"
+		die "these are needed: ${packages[*]}; or addresses in FLEET_POSTGRES, FLEET_MARIADB, FLEET_REDIS and FLEET_CLUSTER"
 	fi
 	echo "fleet: installing ${packages[*]}"
 	apt-get update -qq
@@ -55,9 +55,4 @@ for name in "${wanted[@]}"; do
 	dsn=$("$FLEET_SERVER" "$name" dsn)
 	export "FLEET_${name^^}=$dsn"
 done
-if [ "${1:-}" = shell ]; then # the databases, and a shell beside them
-	exec 3>&1
-	"${SHELL:-bash}"
-	exit
-fi
 go test -count=1 "$@" ./...

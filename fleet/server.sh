@@ -2,10 +2,13 @@
 # Starts and stops one of the databases of the tests, on a loopback port, with
 # its files under $FLEET_DIR:
 #
-#   server.sh postgres|mariadb|redis start   a new one, or what was stopped, on the same port
-#   server.sh postgres|mariadb|redis crash   ends it without a word to anybody
-#   server.sh postgres|mariadb|redis stop
-#   server.sh postgres|mariadb|redis dsn     what a client needs to know
+#   server.sh NAME start   a new one, or what was stopped, on the same port
+#   server.sh NAME crash   ends it without a word to anybody
+#   server.sh NAME stop
+#   server.sh NAME dsn     what a client needs to know
+#
+# The names are postgres, mariadb, redis, and cluster, which is a Redis Cluster
+# of one server.
 set -euo pipefail
 name=$1 action=$2
 dir=${FLEET_DIR:?the folder of the databases}/$name
@@ -54,8 +57,10 @@ launch() {
 		"${unprivileged[@]}" setsid mariadbd --no-defaults --datadir="$dir/data" --bind-address=127.0.0.1 --port="$port" --socket="$dir/data/socket" \
 			--pid-file="$dir/data/pid" --skip-name-resolve --max-connections=300 --max-connect-errors=1000000 >>"$dir/log" 2>&1 </dev/null &
 		;;
-	redis)
-		"${unprivileged[@]}" setsid redis-server --bind 127.0.0.1 --port "$port" --dir "$dir/data" --appendonly yes --appendfsync "${FLEET_FSYNC:-everysec}" \
+	redis | cluster)
+		local cluster=no
+		[ "$name" = redis ] || cluster=yes
+		"${unprivileged[@]}" setsid redis-server --cluster-enabled "$cluster" --bind 127.0.0.1 --port "$port" --dir "$dir/data" --appendonly yes --appendfsync "${FLEET_FSYNC:-everysec}" \
 			--save '' --maxmemory-policy noeviction >>"$dir/log" 2>&1 </dev/null &
 		;;
 	esac
@@ -70,6 +75,10 @@ ready() {
 	postgres) psql -qAt -h 127.0.0.1 -p "$port" -U fleet -d postgres -c 'SELECT 1' ;;
 	mariadb) mariadb --no-defaults -h 127.0.0.1 -P "$port" -u root -e 'CREATE DATABASE IF NOT EXISTS fleet' ;;
 	redis) [ "$(redis-cli -h 127.0.0.1 -p "$port" ping)" = PONG ] ;;
+	cluster)
+		redis-cli -h 127.0.0.1 -p "$port" cluster addslots $(seq 0 16383) || true # it has them already
+		redis-cli -h 127.0.0.1 -p "$port" cluster info | grep -q cluster_state:ok
+		;;
 	esac >/dev/null 2>&1
 }
 
@@ -111,7 +120,7 @@ dsn)
 	case $name in
 	postgres) echo "postgres://fleet@127.0.0.1:$port/postgres?sslmode=disable" ;;
 	mariadb) echo "root@tcp(127.0.0.1:$port)/fleet?interpolateParams=true" ;;
-	redis) echo "redis://127.0.0.1:$port/0" ;;
+	redis | cluster) echo "redis://127.0.0.1:$port/0" ;;
 	esac
 	;;
 *) die "what is $action?" ;;
