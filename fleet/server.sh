@@ -83,7 +83,7 @@ ready() {
 }
 
 # A process that has ended, and that nobody has asked for, is there as Z.
-running() { [ -f "$dir/pid" ] && [[ $(ps -o stat= -p "$(cat "$dir/pid")") == [!Z]* ]]; }
+running() { [ -f "$dir/pid" ] && grep -q '^State:[[:space:]]*[^Z[:space:]]' "/proc/$(cat "$dir/pid")/status" 2>/dev/null; }
 ended() {
 	for _ in $(seq 600); do
 		running || return 0
