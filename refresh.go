@@ -104,9 +104,9 @@ func (u *update) fn(ctx context.Context, stored *Token) (*Token, error) {
 	case !errors.As(err, &e):
 		return nil, err
 	case e.Token != nil && e.Token.RefreshToken != "": // not to be handed out, but the old one is spent
-		kept := stored.clone()
-		kept.RefreshToken = e.Token.RefreshToken
-		u.got, u.refused = kept, err
+		kept, refused := stored.clone(), *e
+		kept.RefreshToken, refused.Token = e.Token.RefreshToken, nil
+		u.got, u.refused = kept, &refused
 		return kept, nil
 	case e.signIn && e.unknownOutcome: // answered for another person
 		u.refused = err
