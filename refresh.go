@@ -26,7 +26,7 @@ func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*
 		}
 	}
 	u := &update{source: s, rejected: rejected}
-	err := s.store.Update(ctx, u.fn)
+	err := s.update(ctx, u.fn)
 	if errors.Is(err, &Error{Code: "invalid_grant"}) {
 		err = s.afterInvalidGrant(ctx, u, err)
 	}
@@ -45,6 +45,16 @@ func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*
 	}
 	s.remember(u, err)
 	return nil, ofStore(err)
+}
+
+// update makes an error of a panic, so that what was got before it is kept.
+func (s *TokenSource) update(ctx context.Context, fn func(context.Context, *Token) (*Token, error)) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &Error{Op: "token", Err: panicCause(p)}
+		}
+	}()
+	return s.store.Update(ctx, fn)
 }
 
 // willDo reports whether nothing has to be done for the token.
