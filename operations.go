@@ -279,11 +279,17 @@ func (a *Authenticator) readGrant(answer *exchange.Answer, sent time.Time) (gran
 
 		Scope scopeAnswer `json:"scope"`
 	}
-	if err := strictjson.UnmarshalLenient(answer.Body, &w, "access_token"); err != nil {
-		return granted{}, err
+	unreadable := strictjson.UnmarshalLenient(answer.Body, &w, "access_token")
+	if unreadable != nil { // the refresh token is worth keeping all the same
+		var rest struct {
+			RefreshToken string `json:"refresh_token"`
+		}
+		_ = strictjson.UnmarshalLenient(answer.Body, &rest)
+		w.RefreshToken = rest.RefreshToken
 	}
 	w.OAuthToken.Scope = w.Scope.text
 	token, err := a.newToken(&w.OAuthToken, sent)
+	err = cmp.Or(unreadable, err)
 	if err != nil && token.AccessToken+token.RefreshToken == "" {
 		token = nil
 	}

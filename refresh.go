@@ -69,7 +69,14 @@ type update struct {
 	sent    bool
 }
 
-func (u *update) run(ctx context.Context) error {
+// run has the store run fn. It makes an error of a panic, so that what was got
+// before it is kept.
+func (u *update) run(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &Error{Op: "token", Err: panicCause(p)}
+		}
+	}()
 	store, ok := u.source.store.(updater)
 	if !ok {
 		return u.source.store.Update(ctx, u.fn)
@@ -130,9 +137,9 @@ func (u *update) fn(ctx context.Context, stored *Token) (*Token, error) {
 	case !errors.As(err, &e):
 		return nil, err
 	case e.Token != nil && e.Token.RefreshToken != "": // not to be handed out, but the old one is spent
-		kept := stored.clone()
-		kept.RefreshToken = e.Token.RefreshToken
-		u.got, u.refused = kept, err
+		kept, refused := stored.clone(), *e
+		kept.RefreshToken, refused.Token = e.Token.RefreshToken, nil
+		u.got, u.refused = kept, &refused
 		return kept, nil
 	case e.signIn && e.unknownOutcome: // answered for another person
 		u.refused = err

@@ -91,6 +91,11 @@ func (c *currentToken) good(now int64, rejected string) bool {
 	return c != nil && now < c.expiry && (rejected == "" || c.token.AccessToken != rejected)
 }
 
+// patience ends when it is time to take the token as it is.
+func (c *currentToken) patience() <-chan time.Time {
+	return time.After(time.Duration(c.expiry-time.Now().UnixNano()) / 2)
+}
+
 // refreshRun is one refresh, for all who wait for it.
 type refreshRun struct {
 	rejected string        // the access token that an API refused, if that is the reason
@@ -209,26 +214,26 @@ func (s *TokenSource) await(ctx context.Context, run *refreshRun, atHand *curren
 	looked := run.looked
 	var tooLong <-chan time.Time
 	if atHand != nil {
-		looked = nil
-		timer := time.NewTimer(time.Duration(atHand.expiry-time.Now().UnixNano()) / 2)
-		defer timer.Stop()
-		tooLong = timer.C
+		looked, tooLong = nil, atHand.patience()
 	}
-	for {
+	for waiting := true; waiting; {
 		select {
 		case <-looked:
 			looked = nil
-			now := time.Now().UnixNano()
-			if c := s.current.Load(); c.good(now, rejected) && now < c.waitAt {
+			switch c, now := s.current.Load(), time.Now().UnixNano(); {
+			case !c.good(now, rejected):
+			case now < c.waitAt:
 				return c.token, nil
+			default:
+				atHand, tooLong = c, c.patience()
 			}
-			continue
-		case <-run.done:
 		case <-tooLong:
 			return atHand.token, nil
+		case <-run.done:
+			waiting = false
 		case <-ctx.Done():
+			waiting = false
 		}
-		break
 	}
 	select {
 	case <-run.done:
