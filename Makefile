@@ -34,7 +34,8 @@ help: ## Show this list
 test: ## Run the tests (needs Go alone); TESTFLAGS=-v names every case, and why one is skipped
 	@race='$(RACE)'; \
 	[ -n "$$race" ] || echo 'No C compiler for cgo here: testing without the race detector.'; \
-	set -x; go test $$race -shuffle=on $(TESTFLAGS) ./...
+	set -x; go test $$race -shuffle=on $(TESTFLAGS) ./...; \
+	for m in tokensql tokenredis keyring; do go -C $$m test $$race -shuffle=on $(TESTFLAGS) ./...; done
 
 .PHONY: generate
 generate: ## Make the generated Go files anew from openapi.yaml and api/overlay.yaml
@@ -142,6 +143,18 @@ jose: ## Compare the reading of ID tokens and keys with another JOSE library, fu
 .PHONY: model
 model: ## Break the algorithm of tokenkv in eighteen ways, and see its model find each
 	go test -count=1 -run TestModel ./tokenkv -model.mutants
+
+.PHONY: fleet
+fleet: ## Test the stores of many machines on real databases (installed by apt); two minutes of soak
+	./fleet/run.sh -timeout 30m
+
+.PHONY: bench-fleet
+bench-fleet: ## Measure the stores of many machines beside their rivals, into docs/benchmarks-fleet.md
+	./fleet/run.sh -timeout 60m -run TestReport -report $(ROOT)/docs/benchmarks-fleet.md
+
+.PHONY: soak-fleet
+soak-fleet: ## Half an hour of kills, stops, cuts and restarts on real databases
+	./fleet/run.sh -timeout 60m -run TestSoak -soak 30m -v
 
 .PHONY: keyring
 keyring: ## Keep a sealing key in a real credential store (gnome-keyring, installed by apt)
