@@ -153,7 +153,9 @@ func (c *contract) schema(s *yaml.Node, at place) map[string]string {
 		for i, part := range items(get(s, k)) {
 			if get(part, "$ref") == nil && c.typeOf(part) != "null" {
 				at := place{"field", owner, fmt.Sprintf("%s %d", k, i+1)}
-				c.facts[at] = c.schema(part, at)
+				if says := c.schema(part, at); len(says) > 1 { // its type is said already
+					c.facts[at] = says
+				}
 			}
 		}
 	}
@@ -405,7 +407,7 @@ func (f facts) fields(schema place) map[string]map[string]string {
 
 // secrets names the new strings beside secrets, which may be secrets too.
 func secrets(was, is *contract) (lines []string) {
-	secret := func(n *yaml.Node) bool { return isTrue(get(n, "x-oapi-codegen-extra-tags", "secret")) }
+	secret := func(n *yaml.Node) bool { return text(get(n, "x-oapi-codegen-extra-tags", "secret")) == "true" }
 	for p, says := range is.facts {
 		if was.facts[p] != nil || secret(is.nodes[p]) || !strings.HasPrefix(strings.TrimPrefix(says["type"], "array of "), "string") {
 			continue

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 
@@ -26,10 +27,10 @@ func cut(ctx context.Context, full *yaml.Node) (root *yaml.Node, notes []string,
 	found := map[string]int{}
 	tagged, total := []string{}, 0
 	paths := mapping()
-	for path, item := range pairs(get(full, "paths")) {
+	for route, item := range pairs(get(full, "paths")) {
 		if ref := get(item, "$ref"); ref != nil {
 			if item = lookup(full, ref.Value); item == nil {
-				return nil, nil, fmt.Errorf("the path %s is a reference to %s, which is not in the document: bundle it first", path, ref.Value)
+				return nil, nil, fmt.Errorf("the path %s is a reference to %s, which is not in the document: bundle it first", route, ref.Value)
 			}
 		}
 		kept := mapping()
@@ -42,7 +43,7 @@ func cut(ctx context.Context, full *yaml.Node) (root *yaml.Node, notes []string,
 			id := text(get(op, "operationId"))
 			if !slices.Contains(operations, id) {
 				if slices.ContainsFunc(texts(get(op, "tags")), func(t string) bool { return strings.EqualFold(t, tag) }) {
-					tagged = append(tagged, fmt.Sprintf("%s (%s %s)", id, strings.ToUpper(method), path))
+					tagged = append(tagged, fmt.Sprintf("%s (%s %s)", id, strings.ToUpper(method), route))
 				}
 				continue
 			}
@@ -55,7 +56,7 @@ func cut(ctx context.Context, full *yaml.Node) (root *yaml.Node, notes []string,
 			set(kept, method, op)
 		}
 		if len(kept.Content) > 0 {
-			set(paths, path, kept)
+			set(paths, route, kept)
 		}
 	}
 	if err := eachOnce(found, tagged, total); err != nil {
@@ -185,6 +186,11 @@ func inline(full, op *yaml.Node) error {
 
 // resolved sees to it that every reference leads somewhere in the document.
 func resolved(root *yaml.Node) error {
+	for name, s := range pairs(get(root, "components", "schemas")) {
+		if err := based(root, s, []string{name}); err != nil {
+			return err
+		}
+	}
 	return walk(root, object, func(n *yaml.Node) error {
 		ref := get(n, "$ref")
 		if ref == nil || ref.Kind != yaml.ScalarNode {
@@ -199,10 +205,24 @@ func resolved(root *yaml.Node) error {
 		case lookup(root, ref.Value) == nil:
 			return fmt.Errorf("the reference %s leads nowhere: ask for a document that is whole", ref.Value)
 		case resolve(root, n) == nil:
-			return fmt.Errorf("%s is a reference that leads to itself, or nowhere", strings.Join(steps[1:], " "))
+			return fmt.Errorf("%s is a reference that leads to itself, or nowhere: mend it in the document", strings.Join(steps[1:], " "))
 		}
 		return nil
 	})
+}
+
+// based sees to it that no schema is its own base.
+func based(root, s *yaml.Node, above []string) error {
+	for _, part := range items(get(s, "allOf")) {
+		name := path.Base(text(get(part, "$ref")))
+		if slices.Contains(above, name) {
+			return fmt.Errorf("the schema %s is built of itself: mend it in the document", name)
+		}
+		if err := based(root, resolve(root, part), append(slices.Clone(above), name)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // pointer splits a reference within the document.
