@@ -25,6 +25,7 @@ RACE = $(shell if [ "$$(go env GOOS)" = darwin ] || { [ "$$(go env CGO_ENABLED)"
 
 FUZZTIME ?= 30s
 BENCHROUNDS ?= 9
+SUITE ?= go test ./...
 
 .PHONY: help
 help: ## Show this list
@@ -83,10 +84,10 @@ docs: overlaid $(REDOCLY) ## Render the API, document and overlay together, into
 	$(REDOCLY) build-docs overlaid --inlineBundle -o artifacts/api.html
 
 .PHONY: adopt
-adopt: ## Take over a new Pieces document: make adopt SPEC=path [FORCE=1]
+adopt: ## Take over a new Pieces document: make adopt SPEC=path [FORCE=1] [SUITE='go test .']
 	@[ -n "$(SPEC)" ] || { echo 'Say which document: make adopt SPEC=path/to/openapi.yaml' >&2; exit 2; }
 	@spec='$(SPEC)'; case $$spec in /*) ;; *) spec=$$PWD/$$spec ;; esac; \
-	go -C tools run ./adopt -module $(ROOT) $(if $(FORCE),-force) "$$spec"
+	go -C tools run ./adopt -module $(ROOT) $(if $(FORCE),-force) -test '$(SUITE)' "$$spec"
 
 .PHONY: report
 report: ## What the working tree changes for users since the last tag or the merge base
