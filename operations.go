@@ -251,9 +251,8 @@ func (a *Authenticator) exchange(ctx context.Context, op string, grant Tokenized
 	if err != nil {
 		return granted{}, wrap(op, err)
 	}
-	secrets = append(secrets, grant.Code, grant.CodeVerifier, grant.RefreshToken)
 	if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusCreated {
-		e := refusal(op, a.token.URL, &answer, secrets...)
+		e := refusal(op, a.token.URL, &answer, append(secrets, grant.Code, grant.CodeVerifier, grant.RefreshToken)...)
 		// A refusal of what was sent before may be of what that one achieved.
 		e.unknownOutcome = answer.StatusCode >= 500 || answer.StatusCode < 300 && e.Code == "" ||
 			answer.Repeated && answer.StatusCode != http.StatusTooManyRequests
@@ -263,7 +262,7 @@ func (a *Authenticator) exchange(ctx context.Context, op string, grant Tokenized
 	if cause == nil {
 		return g, nil
 	}
-	e := refusal(op, a.token.URL, &answer, secrets...)
+	e := refusal(op, a.token.URL, &answer, append(secrets, grant.Code, grant.CodeVerifier, grant.RefreshToken)...)
 	if e.Code == "" {
 		e.Err, e.Token = cause, g.token
 		e.unknownOutcome, e.spent = true, g.token != nil
@@ -277,7 +276,7 @@ func (a *Authenticator) readGrant(answer *exchange.Answer, sent time.Time) (gran
 	var w struct {
 		OAuthToken
 
-		Scope scopeAnswer `json:"scope"`
+		Scope any `json:"scope"`
 	}
 	unreadable := strictjson.UnmarshalLenient(answer.Body, &w, "access_token")
 	if unreadable != nil { // the refresh token is worth keeping all the same
@@ -287,7 +286,8 @@ func (a *Authenticator) readGrant(answer *exchange.Answer, sent time.Time) (gran
 		_ = strictjson.UnmarshalLenient(answer.Body, &rest)
 		w.RefreshToken = rest.RefreshToken
 	}
-	w.OAuthToken.Scope = w.Scope.text
+	var scoped bool
+	w.OAuthToken.Scope, scoped = scopeText(w.Scope)
 	token, err := a.newToken(&w.OAuthToken, sent)
 	err = cmp.Or(unreadable, err)
 	if err != nil && token.AccessToken+token.RefreshToken == "" {
@@ -296,25 +296,25 @@ func (a *Authenticator) readGrant(answer *exchange.Answer, sent time.Time) (gran
 	if err != nil && token != nil {
 		token.IDToken = "" // which nobody checked
 	}
-	return granted{token, w.Scope.given}, err
+	return granted{token, scoped}, err
 }
 
-// scopeAnswer is a scope as servers send it: a string (RFC 6749 §5.1), or a
+// scopeText joins a scope as servers send it: a string (RFC 6749 §5.1), or a
 // list.
-type scopeAnswer struct {
-	text  string
-	given bool
-}
-
-// UnmarshalJSON reads a string or a list of strings.
-func (s *scopeAnswer) UnmarshalJSON(b []byte) error {
-	var list []string
-	if err := json.Unmarshal(b, &list); err == nil {
-		s.text, s.given = strings.Join(list, " "), list != nil
-		return nil
+func scopeText(scope any) (text string, given bool) {
+	switch scope := scope.(type) {
+	case string:
+		return scope, true
+	case []any:
+		var items []string
+		for _, item := range scope {
+			if s, ok := item.(string); ok {
+				items = append(items, s)
+			}
+		}
+		return strings.Join(items, " "), true
 	}
-	s.given = true
-	return json.Unmarshal(b, &s.text)
+	return "", false
 }
 
 // completeGrant takes what is empty from the configuration, and refuses what

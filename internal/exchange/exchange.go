@@ -171,19 +171,26 @@ func (c *Client) once(ctx context.Context, req *http.Request, header http.Header
 // withForm returns the request with a body, which notes in sent whether it was
 // on its way: what no connection was had for, or was not read, was not sent.
 func (c *Client) withForm(ctx context.Context, req *http.Request, form string, sent *atomic.Bool) *http.Request {
-	body := func() io.ReadCloser { return &countingBody{ctx: ctx, sent: sent, Reader: strings.NewReader(form)} }
-	if c.traced && !beforesend.Asked(ctx) {
-		// Of these alone net/http sends headers and body in one write. It asks
-		// for another connection only where nothing was written to the first.
-		body = func() io.ReadCloser { return io.NopCloser(strings.NewReader(form)) }
+	traced := c.traced && !beforesend.Asked(ctx)
+	if traced {
+		// net/http asks for another connection only where nothing was written to
+		// the first.
 		ctx = httptrace.WithClientTrace(ctx, &httptrace.ClientTrace{
 			GetConn: func(string) { sent.Store(false) },
 			GotConn: func(httptrace.GotConnInfo) { sent.Store(true) },
 		})
 	}
+	body := func() (io.ReadCloser, error) {
+		if traced { // of these alone net/http sends headers and body in one write
+			return io.NopCloser(strings.NewReader(form)), nil
+		}
+		b := &countingBody{ctx: ctx, sent: sent}
+		b.text.Reset(form)
+		return b, nil
+	}
 	req = req.WithContext(ctx)
-	req.Body = body()
-	req.GetBody = func() (io.ReadCloser, error) { return body(), nil }
+	req.Body, _ = body()
+	req.GetBody = body
 	req.ContentLength = int64(len(form))
 	return req
 }
@@ -191,8 +198,7 @@ func (c *Client) withForm(ctx context.Context, req *http.Request, form string, s
 // countingBody notes that it was read, for transports that call no hooks of
 // httptrace. Its first reading is the last moment to keep a request back.
 type countingBody struct {
-	*strings.Reader
-
+	text strings.Reader
 	ctx  context.Context //nolint:containedctx // of the one request that it is the body of
 	sent *atomic.Bool
 	err  error
@@ -213,14 +219,14 @@ func (b *countingBody) Read(p []byte) (int, error) {
 	if err := b.begin(); err != nil {
 		return 0, err
 	}
-	return b.Reader.Read(p)
+	return b.text.Read(p)
 }
 
 func (b *countingBody) WriteTo(w io.Writer) (int64, error) {
 	if err := b.begin(); err != nil {
 		return 0, err
 	}
-	return b.Reader.WriteTo(w)
+	return b.text.WriteTo(w)
 }
 
 func (b *countingBody) Close() error { return nil }
