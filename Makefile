@@ -129,7 +129,7 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s), two at a time
 		printf "fuzz %s %s\n%s\n" "$$0" "$$1" "$$(echo "$$out" | tail -n 25)"; exit $$code'
 
 .PHONY: mutate
-mutate: ## Mutation testing of the hand-written root package (up to an hour)
+mutate: ## Mutation testing of the root package, internal/*, loopback, seal and tokenfile (hours)
 	GOFLAGS="$$(go env GOFLAGS) -short" $(CHECK) gremlins unleash --config tools/check/gremlins.yaml .
 
 .PHONY: soak

@@ -25,10 +25,11 @@ import (
 const roleVariable = "TOKENFILE_TEST_ROLE"
 
 var roles = map[string]func(in *bufio.Scanner, args []string) error{
-	"count": countRole,
-	"hold":  holdRole,
-	"soak":  soakRole,
-	"swap":  swapRole,
+	"count":   countRole,
+	"profile": profileRole,
+	"hold":    holdRole,
+	"soak":    soakRole,
+	"swap":    swapRole,
 }
 
 func TestMain(m *testing.M) {
@@ -80,7 +81,9 @@ func start(t *testing.T, role string, args ...string) *process {
 }
 
 // tell wakes the child, which waits for a line; it may have been killed.
-func (p *process) tell() { _, _ = io.WriteString(p.in, "go\n") }
+func (p *process) tell() { p.say("go") }
+
+func (p *process) say(line string) { _, _ = io.WriteString(p.in, line+"\n") }
 
 func (p *process) expect(want string) {
 	p.t.Helper()
