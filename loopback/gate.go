@@ -86,7 +86,7 @@ func (l gatedListener) Accept() (net.Conn, error) {
 	return conn, nil
 }
 
-// gatedConn gives its slot back when it is closed. It embeds the *net.TCPConn
+// gatedConn returns its slot when it is closed. It embeds the *net.TCPConn
 // for its CloseWrite, by which net/http makes sure that an answer arrives.
 type gatedConn struct {
 	*net.TCPConn

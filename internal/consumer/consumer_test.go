@@ -230,3 +230,47 @@ func (d *database) Update(ctx context.Context, fn func(context.Context, *piecesa
 func TestStoreOfOurOwn(t *testing.T) {
 	piecesauthtest.TestStore(t, func(*testing.T) piecesauth.TokenStore { return newDatabase() })
 }
+
+// TestRevoked is a program whose person withdraws their consent: one run says
+// that they have to sign in, and the next one knows it from the start.
+func TestRevoked(t *testing.T) {
+	server := piecesauthtest.NewServer(piecesauthtest.Options{})
+	defer server.Close()
+	auth, err := piecesauth.New(server.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "app", "token.json")
+	run := func() error {
+		store, err := tokenfile.New(path)
+		if err != nil {
+			return err
+		}
+		source := auth.TokenSource(store)
+		person := server.Browser()
+		if _, err = loopback.Token(t.Context(), source, auth, loopback.Options{
+			RedirectURL: "http://127.0.0.1:0/callback",
+			OpenBrowser: func(url string) error { _, err := person.Open(t.Context(), url); return err },
+		}); err != nil {
+			return err
+		}
+		_, err = source.UserInfo(t.Context())
+		return err
+	}
+	for range 2 {
+		if err := run(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	server.Revoke()
+	if err := run(); !errors.Is(err, piecesauth.ErrSignInRequired) {
+		t.Fatalf("the run that notices: %v", err)
+	}
+	signIns := server.Count(piecesauthtest.Exchange)
+	if err := run(); err != nil {
+		t.Fatalf("the next run: %v", err)
+	}
+	if got := server.Count(piecesauthtest.Exchange); got != signIns+1 {
+		t.Fatalf("%d sign-ins in the next run, not 1", got-signIns)
+	}
+}

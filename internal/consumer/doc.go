@@ -1,3 +1,3 @@
 // Package consumer uses the library as an outsider does, from a module of its
-// own: what its tests need, the public API gives.
+// own: its tests need nothing but the public API.
 package consumer

@@ -213,7 +213,7 @@ func missed(yes bool) string {
 	return ""
 }
 
-// build builds a program in dir and gives the size of its binary and the
+// build builds a program in dir, and returns the size of its binary and the
 // modules linked into it, the library itself left out.
 func build(dir, source, module string) (int64, []string, error) {
 	if err := os.Mkdir(dir, 0o750); err != nil {
