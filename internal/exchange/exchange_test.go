@@ -512,7 +512,7 @@ func TestBounds(t *testing.T) {
 				}
 				require.NoError(t, err)
 				require.Len(t, answer.Body, tt.want)
-				require.LessOrEqual(t, cap(answer.Body), max(8*tt.want, 4<<10))
+				require.LessOrEqual(t, cap(answer.Body), min(max(8*tt.want, 4<<10), MaxBody+1))
 			}
 		})
 	}
@@ -575,4 +575,18 @@ func TestRepeats(t *testing.T) {
 			})
 		}
 	}
+	t.Run("once is enough", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			statuses := []int{429, 400}
+			c := newClient(t, roundTrip(func(*http.Request) (*http.Response, error) {
+				status := statuses[0]
+				statuses = statuses[1:]
+				return &http.Response{StatusCode: status, Body: http.NoBody, Header: http.Header{}}, nil
+			}))
+			answer, err := post(t.Context(), t, c, "https://auth.example.com")
+			require.NoError(t, err)
+			require.Equal(t, 400, answer.StatusCode)
+			require.True(t, answer.Repeated)
+		})
+	})
 }
