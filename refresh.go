@@ -36,7 +36,7 @@ func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*
 		return u.token, nil
 	}
 	if err != nil && u.got != nil {
-		s.unsaved, s.unsavedFrom = u.got, u.used
+		s.unsaved = &unsavedToken{u.got, u.used}
 	}
 	if err == nil {
 		err = u.refused
@@ -267,8 +267,8 @@ func (s *TokenSource) saveUnsaved(ctx context.Context) error {
 		return nil
 	}
 	err := s.store.Update(ctx, func(_ context.Context, stored *Token) (*Token, error) {
-		if stored != nil && stored.RefreshToken == s.unsavedFrom {
-			return s.unsaved, nil
+		if stored != nil && stored.RefreshToken == s.unsaved.from {
+			return s.unsaved.token, nil
 		}
 		return stored, nil
 	})

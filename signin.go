@@ -18,7 +18,6 @@ import (
 	"unicode"
 
 	"github.com/piecesauth/piecesauth/internal/callback"
-	"github.com/piecesauth/piecesauth/internal/exchange"
 	"github.com/piecesauth/piecesauth/internal/oidc"
 	"github.com/piecesauth/piecesauth/internal/redact"
 )
@@ -334,7 +333,7 @@ func (a *Authenticator) checkCallback(ctx context.Context, op string, v url.Valu
 	}
 	if a.issuer != nil && v.Get("iss") != a.config.Issuer {
 		if v.Has("iss") {
-			return &Error{Op: op, Err: fmt.Errorf("iss of the callback is %q, and Issuer is %q: %w", exchange.Printable(v.Get("iss")), a.config.Issuer, ErrIssuerMismatch)}
+			return &Error{Op: op, Err: fmt.Errorf("iss of the callback is %s: %w", oidc.Differs(redact.Cut(v.Get("iss"), 8, append(secrets, state, v.Get("code"))), a.config.Issuer), ErrIssuerMismatch)}
 		}
 		switch meta, err := a.issuer.Metadata(ctx); {
 		case err != nil:
@@ -497,7 +496,7 @@ func (a *Authenticator) checkPrevious(previous *Token) (*previousToken, error) {
 		return nil, nil //nolint:nilerr // see above
 	}
 	if a.config.Issuer != "" && id.Claims.Issuer != a.config.Issuer {
-		return nil, fmt.Errorf("the stored ID token is of the issuer %q, and Issuer is %q: %w", exchange.Printable(id.Claims.Issuer), a.config.Issuer, ErrIssuerMismatch)
+		return nil, fmt.Errorf("the issuer of the stored ID token is %s: %w", oidc.Differs(id.Claims.Issuer, a.config.Issuer), ErrIssuerMismatch)
 	}
 	return &previousToken{claims: id.Claims, raw: previous.IDToken, payload: previous.claims}, nil
 }

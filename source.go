@@ -71,8 +71,7 @@ type TokenSource struct {
 	failed  *failedRefresh               // the last one, nil where it went well
 
 	// Of the refresh under way alone:
-	unsaved     *Token // that could not be saved
-	unsavedFrom string // the refresh token that it was had for
+	unsaved     *unsavedToken // nil where there is none
 	lastRefresh time.Time
 	rejections  int // refreshes that an API's refusal caused, one soon after the other
 	rejectedAt  time.Time
@@ -85,6 +84,12 @@ type currentToken struct {
 	refreshAt int64 // from when on it is refreshed, while callers still get it
 	waitAt    int64 // from when on callers wait for the refresh
 	expiry    int64
+}
+
+// unsavedToken is a token that could not be saved.
+type unsavedToken struct {
+	token *Token
+	from  string // the refresh token that it was had for
 }
 
 func (c *currentToken) good(now int64, rejected string) bool {
@@ -417,6 +422,9 @@ type oauth2Source struct {
 	ctx    context.Context //nolint:containedctx // the interface has no other place for it
 	source *TokenSource
 }
+
+// Format prints nothing of the token, whatever the verb.
+func (o oauth2Source) Format(f fmt.State, verb rune) { o.source.Format(f, verb) }
 
 func (o oauth2Source) Token() (*oauth2.Token, error) {
 	t, err := o.source.Token(o.ctx)

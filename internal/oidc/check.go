@@ -38,16 +38,16 @@ func (t *Token) checkIssuer(e Expected) error {
 	case got == "":
 		return failed(Issuer, "iss of the ID token is missing")
 	case e.Issuer != "" && got != e.Issuer:
-		return failed(Issuer, "iss of the ID token is %s", differs(got, e.Issuer))
+		return failed(Issuer, "iss of the ID token is %s", Differs(got, e.Issuer))
 	case e.Previous != nil && got != e.Previous.Issuer:
-		return failed(Issuer, "iss of the refreshed ID token is %s", differs(got, e.Previous.Issuer))
+		return failed(Issuer, "iss of the refreshed ID token is %s", Differs(got, e.Previous.Issuer))
 	}
 	return nil
 }
 
-// differs names two issuers, which nobody would take for different ones when a
+// Differs names two issuers, which nobody would take for different ones when a
 // slash is all.
-func differs(got, want string) string {
+func Differs(got, want string) string {
 	text := quoted(got) + ", not " + quoted(want)
 	if strings.TrimSuffix(got, "/") == strings.TrimSuffix(want, "/") {
 		text += ": they differ in the slash at the end"

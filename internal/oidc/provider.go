@@ -113,7 +113,7 @@ func (p *Provider) fetchMetadata(ctx context.Context) (*Metadata, error) {
 		return fail(Keys, ans.StatusCode, err)
 	}
 	if m.Issuer != p.config.URL {
-		return fail(Issuer, ans.StatusCode, errors.New("the issuer of the metadata is "+differs(m.Issuer, p.config.URL)))
+		return fail(Issuer, ans.StatusCode, errors.New("the issuer of the metadata is "+Differs(m.Issuer, p.config.URL)))
 	}
 	if m.KeysURL == "" {
 		m.KeysURL = at + "jwks.json"

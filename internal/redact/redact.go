@@ -3,14 +3,15 @@
 package redact
 
 import (
-	"encoding/json"
 	"fmt"
 	"html"
 	"io"
 	"log/slog"
 	"net/url"
 	"reflect"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 )
 
 const mark = "[redacted]"
@@ -48,44 +49,73 @@ func Write(w io.Writer, v any) {
 }
 
 // Cut returns the text without those secrets that are at least so many bytes
-// long: as they are, and escaped as in URLs, HTML and JSON. One of a few
-// characters, as in a test, may well be part of a word.
+// long: as they are, and with any of their characters escaped as in URLs, HTML
+// and JSON. One of a few characters, as in a test, may well be part of a word.
 func Cut(text string, least int, secrets []string) string {
-	if text == "" {
-		return ""
-	}
 	for _, secret := range secrets {
-		if len(secret) < least {
+		if secret == "" || len(secret) < least {
 			continue
 		}
-		for _, form := range forms(secret) {
-			text = strings.ReplaceAll(text, form, mark)
-		}
+		text = cutEscaped(strings.ReplaceAll(text, secret, mark), secret)
 	}
 	return text
 }
 
-// forms lists the ways in which a server may repeat a secret.
-func forms(secret string) []string {
-	query, path := url.QueryEscape(secret), url.PathEscape(secret)
-	all := []string{secret, query, path, lowerEscapes(query), lowerEscapes(path), html.EscapeString(secret)}
-	if b, err := json.Marshal(secret); err == nil {
-		inner := string(b[1 : len(b)-1])
-		all = append(all, inner, strings.ReplaceAll(inner, "/", `\/`))
-	}
-	return all
-}
-
-// lowerEscapes turns %2F into %2f.
-func lowerEscapes(s string) string {
+func cutEscaped(text, secret string) string {
 	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '%' && i+2 < len(s) {
-			b.WriteString(strings.ToLower(s[i : i+3]))
-			i += 2
+	for rest := text; rest != ""; {
+		if n := spelled(rest, secret); n > 0 {
+			b.WriteString(mark)
+			rest = rest[n:]
 			continue
 		}
-		b.WriteByte(s[i])
+		b.WriteByte(rest[0])
+		rest = rest[1:]
 	}
 	return b.String()
+}
+
+// spelled returns how much of the beginning of the text spells the secret, 0
+// where it doesn't begin with it.
+func spelled(text, secret string) int {
+	at := 0
+	for secret != "" {
+		_, size := utf8.DecodeRuneInString(secret)
+		n := escaped(text[at:], secret[:size])
+		if n == 0 && strings.HasPrefix(text[at:], secret[:size]) {
+			n = size
+		}
+		if n == 0 {
+			return 0
+		}
+		at, secret = at+n, secret[size:]
+	}
+	return at
+}
+
+// escaped returns the length of the escape for the character that the text
+// begins with, 0 where it begins with none.
+func escaped(text, char string) int {
+	r, _ := utf8.DecodeRuneInString(char)
+	switch {
+	case text == "":
+	case text[0] == '+' && char == " ":
+		return 1
+	case text[0] == '%':
+		n := min(3*len(char), len(text))
+		if c, err := url.PathUnescape(text[:n]); err == nil && c == char {
+			return n
+		}
+	case text[0] == '&':
+		if end := strings.IndexByte(text, ';') + 1; end > 0 && end <= 12 && html.UnescapeString(text[:end]) == char {
+			return end
+		}
+	case text[0] == '\\' && len(text) >= 6 && text[1] == 'u':
+		if n, err := strconv.ParseUint(text[2:6], 16, 16); err == nil && rune(n) == r {
+			return 6
+		}
+	case text[0] == '\\' && strings.HasPrefix(text[1:], char):
+		return 1 + len(char)
+	}
+	return 0
 }

@@ -46,3 +46,22 @@ func TestCut(t *testing.T) {
 	assert.Equal(t, "the state", Cut("the state", 8, []string{"state"}), "shorter than it must be")
 	assert.Equal(t, "the [redacted]", Cut("the state", 5, []string{"state"}))
 }
+
+// TestCutEscapes spells a secret in ways that mix, and texts that are almost one.
+func TestCutEscapes(t *testing.T) {
+	const secret = `a\%/+b=é"`
+	for _, form := range []string{
+		`a\%/+b=é"`, `a\\%/+b=é\"`, `a%5c%25%2f%2bb%3d%c3%A9%22`, `a%5C%/+b=é%22`, `a&#92;&#37;&#x2F;&#x2B;b&#61;&eacute;&quot;`,
+		`a\u005c\u0025\u002F\u002bb=\u00e9\u0022`, `a\\%25\/+b&#x3d;é&#034;`,
+	} {
+		assert.Equal(t, "x[redacted]y", Cut("x"+form+"y", 4, []string{secret}), form)
+	}
+	for _, text := range []string{
+		"", "a", `a\`, `a\%/+b=é`, `a\%/+b=é&quot`, `a\%/+b=é%2`, `a\%/+b=é\u002`, `a\%/+b=é\u0023`, `a\%/+b=é%zz`, `a\%/+b=é&`, `a\%/+b=é\`,
+		`a\%/+b=é&#x22` + "00000000000;",
+	} {
+		assert.Equal(t, text, Cut(text, 4, []string{secret}))
+	}
+	assert.Equal(t, "[redacted][redacted]", Cut("ab cab+c", 3, []string{"ab c"}))
+	assert.Equal(t, "\xff[redacted]", Cut("\xff%ff%fe", 1, []string{"\xff\xfe"}), "no UTF-8")
+}
