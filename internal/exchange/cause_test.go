@@ -64,7 +64,7 @@ func TestCause(t *testing.T) {
 		for errors.As(cause, &inner) {
 			cause = inner.Err
 		}
-		if opaque := new(Opaque); errors.As(got, &opaque) {
+		if opaque := new(OpaqueError); errors.As(got, &opaque) {
 			assert.ErrorIs(t, got, cause, "the caller may still ask for it")
 		}
 	}

@@ -57,9 +57,9 @@ func post(ctx context.Context, t *testing.T, c *Client, to string) (Answer, erro
 }
 
 // failure returns what went wrong, which every error of Do is.
-func failure(t *testing.T, err error) *Failure {
+func failure(t *testing.T, err error) *FailedError {
 	t.Helper()
-	var f *Failure
+	var f *FailedError
 	require.ErrorAs(t, err, &f)
 	require.Equal(t, f.Err.Error(), err.Error())
 	require.NotContains(t, err.Error(), "s3cr3t")
