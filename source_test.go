@@ -417,9 +417,10 @@ func TestSavingFails(t *testing.T) {
 	t.Run("while somebody signs in", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			b := failed(t)
-			require.NoError(t, b.source.Save(t.Context(), &Token{AccessToken: "new", RefreshToken: "n0", Expiry: time.Now().Add(time.Minute)}))
-			b.requireToken("new")
 			b.good = "n0"
+			require.NoError(t, b.source.Save(t.Context(), &Token{AccessToken: "new", RefreshToken: "n0", Expiry: time.Now().Add(time.Minute)}))
+			b.requireToken("new") // which is refreshed beside
+			synctest.Wait()
 			time.Sleep(time.Minute)
 			b.requireToken("a2")
 			require.Equal(t, "r2", b.stored())
