@@ -240,3 +240,19 @@ func TestLogoutRedirect(t *testing.T) {
 		})
 	}
 }
+
+// TestKeyOfTheSameName has an issuer that changes its key and not the key's
+// name.
+func TestKeyOfTheSameName(t *testing.T) {
+	p := newProvider(t)
+	current := makeKeys().first
+	p.keys = func() []keyPair { return []keyPair{current} }
+	p.idToken = func() string { return current.sign(t, p.claims()) }
+	a := newAuth(t, p.URL, p.verifying)
+	for _, key := range []keyPair{makeKeys().first, makeKeys().second.named("first"), makeKeys().first} {
+		current = key
+		_, err := complete(t.Context(), a)
+		require.NoError(t, err)
+	}
+	require.Equal(t, 3, p.paths()["/keys"])
+}

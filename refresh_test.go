@@ -787,7 +787,7 @@ func TestScopeOfAnswer(t *testing.T) {
 		`,"scope":"openid","SCOPE":"x"`: {"openid"},
 	} {
 		t.Run(member, func(t *testing.T) {
-			body := `{"access_token":"` + theAccess + `","refresh_token":"r1"` + member + `}`
+			body := `{"access_token":"` + theAccess + `","token_type":"Bearer","refresh_token":"r1"` + member + `}`
 			a := newAuth(t, LiveBaseURL, func(c *Config) { c.HTTPClient = direct(reply(200, body, asJSON)) })
 			token, err := complete(t.Context(), a)
 			require.NoError(t, err)
