@@ -338,7 +338,10 @@ func TestGoodTokenIsNeverWithheld(t *testing.T) {
 							if left > 30*time.Second {
 								require.Zero(t, time.Since(start), "nobody waits")
 							}
-							if b.refreshes > 0 {
+							b.mu.Lock()
+							refreshes := b.refreshes
+							b.mu.Unlock()
+							if refreshes > 0 {
 								break // it was saved at last
 							}
 						}
