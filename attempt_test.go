@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -76,7 +77,7 @@ func TestPromptNone(t *testing.T) {
 			a := newAuth(t, LiveBaseURL, func(c *Config) {
 				c.ResponseMode = tt.configured
 				c.HTTPClient = direct(func(w http.ResponseWriter, r *http.Request) {
-					require.Equal(t, tt.want, r.FormValue("response_mode"))
+					assert.Equal(t, tt.want, r.FormValue("response_mode"))
 					reply(302, "", "Location: "+theRedirect+"?error=login_required&state="+theState)(w, r)
 				})
 			})

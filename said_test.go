@@ -206,7 +206,7 @@ func TestCertificateText(t *testing.T) {
 				c.HTTPClient = &http.Client{Transport: roundTrip(func(*http.Request) (*http.Response, error) { return nil, cause })}
 			})
 			for _, err := range []error{authorize(t.Context(), a), refresh(t.Context(), a), userInfo(t.Context(), a)} {
-				for e := err; e != nil && e != cause; e = errors.Unwrap(e) {
+				for e := err; e != nil && e.Error() != cause.Error(); e = errors.Unwrap(e) {
 					for _, text := range []string{e.Error(), fmt.Sprintf("%+v", e), fmt.Sprintf("%#v", err)} {
 						require.NotContains(t, text, "level=ERROR msg=\"all is lost\"\r")
 						require.Less(t, len(text), 500)

@@ -20,11 +20,11 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-type timedOut struct{}
+type timeoutError struct{}
 
-func (timedOut) Error() string   { return "s3cr3t" }
-func (timedOut) Timeout() bool   { return true }
-func (timedOut) Temporary() bool { return true }
+func (timeoutError) Error() string   { return "s3cr3t" }
+func (timeoutError) Timeout() bool   { return true }
+func (timeoutError) Temporary() bool { return true }
 
 // TestCause names what is known to be clean, and nothing else.
 func TestCause(t *testing.T) {
@@ -53,7 +53,7 @@ func TestCause(t *testing.T) {
 		{with(&net.DNSError{Err: "no\nsuch host", Name: "a\x1b[2Jb"}), "lookup a [2Jb: no such host"},
 		{x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"a\nb"}}, Host: "c"}, "x509: certificate is valid for a b, not c"},
 		{&tls.CertificateVerificationError{Err: x509.CertificateInvalidError{Reason: x509.Expired, Detail: "a\r\nb"}}, "tls: failed to verify certificate: x509: certificate has expired or is not yet valid: a  b"},
-		{timedOut{}, "timed out"},
+		{timeoutError{}, "timed out"},
 		{with(own), "the HTTP exchange failed (*errors.errorString)"},
 	} {
 		got := Cause(tt.err)

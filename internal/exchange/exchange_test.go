@@ -52,7 +52,7 @@ func newRequest(t *testing.T, method, to string) *http.Request {
 
 func post(ctx context.Context, t *testing.T, c *Client, to string) (Answer, error) {
 	t.Helper()
-	req := newRequest(t, http.MethodPost, to)
+	req := newRequest(t, http.MethodPost, to) //nolint:contextcheck // many calls share it
 	return c.Do(ctx, req, req.Header.Clone(), theForm)
 }
 
@@ -441,7 +441,7 @@ func TestDefaultTransport(t *testing.T) {
 	require.True(t, transport.ForceAttemptHTTP2)
 
 	// And it does speak HTTP/2.
-	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, r.Proto) }))
+	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, strconv.Itoa(r.ProtoMajor)) }))
 	server.EnableHTTP2 = true
 	server.StartTLS()
 	t.Cleanup(server.Close)
@@ -449,7 +449,7 @@ func TestDefaultTransport(t *testing.T) {
 	t.Cleanup(c.CloseIdleConnections)
 	answer, err := post(t.Context(), t, c, server.URL)
 	require.NoError(t, err)
-	require.Equal(t, "HTTP/2.0", string(answer.Body))
+	require.Equal(t, "2", string(answer.Body))
 
 	callers := &http.Client{Transport: &http.Transport{}}
 	require.Same(t, callers.Transport, New(callers, nil).http.Transport, "the caller's is the caller's")
@@ -475,7 +475,7 @@ func TestProxyRefuses(t *testing.T) {
 func TestBounds(t *testing.T) {
 	var bomb bytes.Buffer
 	z := gzip.NewWriter(&bomb)
-	_, err := z.Write(bytes.Repeat([]byte(" "), 64<<20))
+	_, err := z.Write(bytes.Repeat([]byte(" "), 4<<20))
 	require.NoError(t, err)
 	require.NoError(t, z.Close())
 	long := strings.Repeat("x", MaxBody)
@@ -535,7 +535,7 @@ func TestBounds(t *testing.T) {
 		}))
 		t.Cleanup(server.Close)
 		c := newClient(t, &http.Transport{})
-		_, err := c.Raw(newRequest(t, http.MethodGet, server.URL+"/long")) //nolint:bodyclose // there is none
+		_, err := c.Raw(newRequest(t, http.MethodGet, server.URL+"/long"))
 		require.ErrorIs(t, err, ErrTooLarge)
 		resp, err := c.Raw(newRequest(t, http.MethodGet, server.URL))
 		require.NoError(t, err)

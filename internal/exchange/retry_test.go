@@ -1,8 +1,8 @@
 package exchange
 
 import (
-	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -13,7 +13,7 @@ import (
 
 func TestRetryAfter(t *testing.T) {
 	date := func(in time.Duration) string { return time.Now().Add(in).UTC().Format(http.TimeFormat) }
-	unix := func(in time.Duration) string { return fmt.Sprint(time.Now().Add(in).Unix()) }
+	unix := func(in time.Duration) string { return strconv.FormatInt(time.Now().Add(in).Unix(), 10) }
 	const day = 24 * time.Hour
 	for _, tt := range []struct {
 		name   string

@@ -155,7 +155,7 @@ func (t *Token) checkClock(e Expected) error {
 		return failed(Malformed, "iat of the ID token is missing")
 	}
 	if ago := now.Sub(moment(c.Expiry)); ago >= e.Leeway {
-		return failed(Clock, "exp of the ID token has passed, %s ago: it is an old one, or this machine's clock is ahead", ago.Round(time.Second))
+		return failed(Clock, "exp of the ID token has passed, %s ago: it is an old one, or this machine's clock is ahead", ago.Truncate(time.Second))
 	}
 	if ahead := moment(c.IssuedAt).Sub(now); ahead > e.Leeway {
 		return failed(Clock, "iat of the ID token is %s in the future: this machine's clock is late", ahead.Round(time.Second))
