@@ -33,15 +33,25 @@ func pieces(t *testing.T, change func(doc *yaml.Node)) string {
 		change(doc)
 	}
 	set(doc, "security", sequence(mapping(scalar("application"), sequence())))
+	set(get(doc, "components", "securitySchemes"), "application", fromText("{type: apiKey, in: header, name: X-Application-ID}"))
+	return surround(t, doc)
+}
 
+// surround puts a document among hundreds of operations and schemas, in the way
+// that the published documents have them.
+func surround(t *testing.T, doc *yaml.Node) string {
+	t.Helper()
 	var b strings.Builder
 	fmt.Fprintf(&b, "openapi: %s\n", text(get(doc, "openapi")))
-	b.WriteString("info:\n  title: Everything\n  version: 1.0.0\n  contact: {name: Somebody}\nsecurity:\n  - application: []\n")
 	part := func(key string, indent int) string {
 		data, err := yaml.Marshal(get(doc, strings.Split(key, "/")...))
 		require.NoError(t, err)
 		pad := strings.Repeat(" ", indent)
 		return pad + strings.ReplaceAll(strings.TrimSuffix(string(data), "\n"), "\n", "\n"+pad) + "\n"
+	}
+	fmt.Fprintf(&b, "info:\n%s", part("info", 2))
+	if get(doc, "security") != nil {
+		fmt.Fprintf(&b, "security:\n%s", part("security", 2))
 	}
 	b.WriteString("paths:\n")
 	for i := range 296 {
@@ -59,7 +69,7 @@ func pieces(t *testing.T, change func(doc *yaml.Node)) string {
 		fmt.Fprintf(&b, "      responses:\n        '200':\n          description: OK\n          content:\n            application/json:\n              schema:\n                $ref: '#/components/schemas/Thing%d'\n", (i+1)%300)
 	}
 	fmt.Fprintf(&b, "servers:\n%s", part("servers", 2))
-	b.WriteString("components:\n  securitySchemes:\n    application:\n      type: apiKey\n      in: header\n      name: X-Application-ID\n")
+	b.WriteString("components:\n  securitySchemes:\n")
 	b.WriteString(part("components/securitySchemes", 4) + "  schemas:\n")
 	for i := range 300 {
 		if i == 200 {
@@ -151,8 +161,44 @@ func push(n *yaml.Node, values ...string) {
 	}
 }
 
+// TestChain adopts editions as Pieces published them, one after the other and
+// each alone: without and with a security for all, and the latest once more.
+func TestChain(t *testing.T) {
+	text := edition(t)
+	older := tree(t, text)
+	remove(older, "security")
+	remove(get(older, "components", "securitySchemes"), "application")
+	newer := tree(t, text)
+	ours, err := os.ReadFile(filepath.Join(library, documentFile))
+	require.NoError(t, err)
+	paths := []string{surround(t, older), surround(t, newer), surround(t, newer)}
+	chain := copyLibrary(t)
+	for i, path := range paths {
+		data, err := os.ReadFile(path)
+		require.NoError(t, err)
+		was, err := os.ReadFile(filepath.Join(chain, documentFile))
+		require.NoError(t, err)
+		for module, before := range map[string][]byte{chain: was, copyLibrary(t): ours} {
+			var out bytes.Buffer
+			a := adoption{module: module, test: sent, out: &out}
+			require.NoError(t, a.adopt(t.Context(), path), out.String())
+			_, lines, _ := strings.Cut(out.String(), "## Contract\n\n")
+			lines, _, _ = strings.Cut(lines, "\n\n")
+			lines = strings.TrimPrefix(strings.ReplaceAll(lines, "\n- ", "\n"), "- ")
+			if i == 2 && module == chain {
+				assert.Equal(t, "Nothing changed.", lines)
+				assert.Contains(t, out.String(), "Nothing changed: the files say what this document says.")
+				continue
+			}
+			assert.Equal(t, differences(observe(t, before), observe(t, data)), reported(strings.Split(lines, "\n")), lines)
+			assert.Equal(t, i > 0, strings.Contains(out.String(), "exchange-for-auth0-token: the endpoint no longer allows anonymous access"))
+			assert.Equal(t, i > 0, strings.Contains(out.String(), "What has to rise: major"))
+		}
+	}
+}
+
 func TestMain(m *testing.M) {
-	if len(os.Args) > 1 && os.Args[1] == "-move" { // adopt calls itself
+	if os.Getenv("ADOPT") != "" || len(os.Args) > 1 && os.Args[1] == "-move" { // adopt calls itself
 		main()
 		return
 	}

@@ -214,11 +214,15 @@ func resolved(root *yaml.Node) error {
 // based sees to it that no schema is its own base.
 func based(root, s *yaml.Node, above []string) error {
 	for _, part := range items(get(s, "allOf")) {
-		name := path.Base(text(get(part, "$ref")))
-		if slices.Contains(above, name) {
-			return fmt.Errorf("the schema %s is built of itself: mend it in the document", name)
+		below := slices.Clone(above)
+		if ref := get(part, "$ref"); ref != nil {
+			name := path.Base(ref.Value)
+			if part = resolve(root, part); slices.Contains(above, name) {
+				return fmt.Errorf("the schema %s is built of itself: mend it in the document", name)
+			}
+			below = append(below, name)
 		}
-		if err := based(root, resolve(root, part), append(slices.Clone(above), name)); err != nil {
+		if err := based(root, part, below); err != nil {
 			return err
 		}
 	}

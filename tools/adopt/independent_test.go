@@ -340,6 +340,9 @@ func differences(was, is map[string]map[string]string) (out []string) {
 			continue
 		}
 		for _, key := range slices.Sorted(maps.Keys(union(says, is[place]))) {
+			if strings.HasSuffix(key, "Url") && is[place][key] == "" {
+				continue // an empty one says nothing: ours stays
+			}
 			if says[key] != is[place][key] {
 				out = append(out, place+": "+key)
 			}

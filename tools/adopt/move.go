@@ -31,11 +31,17 @@ func (a *adoption) move(ctx context.Context, tmp string, files []string) error {
 	if err != nil {
 		return unchanged("%w", err)
 	}
+	held, err := lock(a.module)
+	if err != nil {
+		return unchanged("%w", err)
+	}
+	defer func() { _ = held.Close() }()
 	var says bytes.Buffer
 	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, append([]string{"-move", tmp, "-module", a.module}, files...)...) //nolint:gosec // G204: adopt itself.
 	cmd.Stderr = &says
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	err = cmd.Run()
+	cmd.ExtraFiles = []*os.File{held} // the lock is theirs together, and outlives the first to end
+	err = errors.Join(cmd.Run(), held.Close())
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
@@ -57,12 +63,7 @@ func (a *adoption) move(ctx context.Context, tmp string, files []string) error {
 }
 
 // moveIn is that other process.
-func moveIn(module, tmp string, files []string) error {
-	unlock, err := lock(module)
-	if err != nil {
-		return unchanged("%w", err)
-	}
-	defer unlock()
+func moveIn(module, tmp string, files []string) (err error) {
 	// What was generated fits only what it was generated from.
 	for _, f := range append([]string{overlayFile}, files...) {
 		if !sameFile(filepath.Join(module, f), filepath.Join(tmp, "before", f)) {
@@ -125,11 +126,11 @@ func finish(module string) error {
 
 // recoverMove finishes a move whose processes were all killed halfway.
 func recoverMove(module string) error {
-	unlock, err := lock(module)
+	held, err := lock(module)
 	if err != nil {
 		return unchanged("%w", err)
 	}
-	defer unlock()
+	defer func() { _ = held.Close() }()
 	stage := filepath.Join(module, stageFolder)
 	if err := os.RemoveAll(stage + ".draft"); err != nil { // of which nothing had moved
 		return unchanged("%w", err)
@@ -161,7 +162,7 @@ func each(folder string, do func(file string) error) error {
 }
 
 // lock keeps two adoptions from moving files at once.
-func lock(module string) (unlock func(), err error) {
+func lock(module string) (*os.File, error) {
 	dir, err := os.Open(module) //nolint:gosec // G304: the module.
 	if err != nil {
 		return nil, err
@@ -169,7 +170,7 @@ func lock(module string) (unlock func(), err error) {
 	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // G115: a descriptor.
 		return nil, errors.Join(fmt.Errorf("another adoption moves its files just now: %w", err), dir.Close())
 	}
-	return func() { _ = dir.Close() }, nil
+	return dir, nil
 }
 
 // sameFile reports whether two files hold the same, or neither is there.

@@ -21,8 +21,9 @@ import (
 	"regexp"
 	"runtime"
 	"slices"
-	"strconv"
 	"strings"
+
+	"golang.org/x/perf/benchfmt"
 )
 
 // row compares two benchmarks. A limit that is 0 is not checked, but for
@@ -87,52 +88,39 @@ func run(ctx context.Context, module string, rounds int, benchtime, raw string) 
 		return err
 	}
 	var log bytes.Buffer
-	one := func(name string) (sample, error) {
+	var processor string
+	one := func(name string) (s sample) {
+		if err != nil {
+			return s
+		}
 		cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.benchmem", "-test.benchtime="+benchtime, "-test.bench="+pattern(name))
 		cmd.Dir = module
 		cmd.Env = append(os.Environ(), "PIECESAUTH_BENCH_RESPONDER="+address)
-		out, err := cmd.CombinedOutput()
-		log.Write(out)
-		if err != nil {
-			return sample{}, fmt.Errorf("%s: %w\n%s", name, err, out)
+		var out []byte
+		if out, err = cmd.CombinedOutput(); err != nil {
+			err = fmt.Errorf("%s: %w\n%s", name, err, out)
+			return s
 		}
-		return parse(string(out))
+		log.Write(out)
+		s, processor, err = measured(out)
+		return s
 	}
 	missed := 0
-	fmt.Printf("%s, %s, %s/%s, %d cores, medians of %d rounds\n\n", cpu(), runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), rounds)
 	fmt.Println("| ours / rival | time | bar | allocations | bar |\n|---|---|---|---|---|")
 	for _, r := range rows {
 		var ratios []float64
 		var ours, rival []int
 		for range rounds {
-			a, err := one(r.ours)
-			if err != nil {
-				return err
-			}
-			b, err := one(r.rival)
-			if err != nil {
-				return err
-			}
+			a, b := one(r.ours), one(r.rival)
 			ratios = append(ratios, a.ns/b.ns)
 			ours, rival = append(ours, a.allocs), append(rival, b.allocs)
 		}
-		ratio, a, b := median(ratios), median(ours), median(rival)
-		timeBar, allocBar := "", ""
-		if r.ratio != 0 {
-			before := missed
-			timeBar = verdict(ratio <= r.ratio, fmt.Sprintf("≤ %.2f×", r.ratio), &missed)
-			if r.loose {
-				missed = before
-			}
+		if err != nil {
+			return err
 		}
-		switch {
-		case r.hasAllocs:
-			allocBar = verdict(a <= b+r.allocs, fmt.Sprintf("≤ %+d", r.allocs), &missed)
-		case r.hasTotal:
-			allocBar = verdict(a <= r.total, fmt.Sprintf("≤ %d", r.total), &missed)
-		}
-		fmt.Printf("| %s | %.2f× | %s | %d / %d | %s |\n", r.what, ratio, timeBar, a, b, allocBar)
+		r.print(median(ratios), median(ours), median(rival), &missed)
 	}
+	fmt.Printf("\n%s, %s, %s/%s, %d cores, medians of %d rounds\n", processor, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), rounds)
 	if raw != "" {
 		if err := os.WriteFile(raw, log.Bytes(), 0o600); err != nil {
 			return err
@@ -142,6 +130,24 @@ func run(ctx context.Context, module string, rounds int, benchtime, raw string) 
 		return fmt.Errorf("\n%d bars are missed", missed)
 	}
 	return nil
+}
+
+func (r row) print(ratio float64, ours, rival int, missed *int) {
+	timeBar, allocBar := "", ""
+	if r.ratio != 0 {
+		before := *missed
+		timeBar = verdict(ratio <= r.ratio, fmt.Sprintf("≤ %.2f×", r.ratio), missed)
+		if r.loose {
+			*missed = before
+		}
+	}
+	switch {
+	case r.hasAllocs:
+		allocBar = verdict(ours <= rival+r.allocs, fmt.Sprintf("≤ %+d", r.allocs), missed)
+	case r.hasTotal:
+		allocBar = verdict(ours <= r.total, fmt.Sprintf("≤ %d", r.total), missed)
+	}
+	fmt.Printf("| %s | %.2f× | %s | %d / %d | %s |\n", r.what, ratio, timeBar, ours, rival, allocBar)
 }
 
 func verdict(met bool, bar string, missed *int) string {
@@ -161,35 +167,22 @@ func pattern(name string) string {
 	return strings.Join(parts, "/")
 }
 
-var line = regexp.MustCompile(`(?m)^Benchmark\S+\s+\d+\s+([0-9.]+) ns/op.*?(\d+) allocs/op$`)
-
-func parse(out string) (sample, error) {
-	m := line.FindStringSubmatch(out)
-	if m == nil {
-		return sample{}, fmt.Errorf("no result in:\n%s", out)
+// measured reads what one benchmark printed, and which processor it ran on.
+func measured(out []byte) (s sample, processor string, err error) {
+	results := benchfmt.NewReader(bytes.NewReader(out), "")
+	for results.Scan() {
+		if r, ok := results.Result().(*benchfmt.Result); ok {
+			seconds, _ := r.Value("sec/op")
+			allocs, _ := r.Value("allocs/op")
+			return sample{seconds * 1e9, int(allocs)}, r.GetConfig("cpu"), nil
+		}
 	}
-	ns, err := strconv.ParseFloat(m[1], 64)
-	if err != nil {
-		return sample{}, err
-	}
-	allocs, err := strconv.Atoi(m[2])
-	return sample{ns, allocs}, err
+	return sample{}, "", fmt.Errorf("no result in:\n%s", out)
 }
 
 func median[T int | float64](v []T) T {
 	slices.Sort(v)
 	return v[len(v)/2]
-}
-
-func cpu() string {
-	b, _ := os.ReadFile("/proc/cpuinfo")
-	_, rest, _ := strings.Cut(string(b), "model name")
-	_, rest, _ = strings.Cut(rest, ":")
-	name, _, _ := strings.Cut(rest, "\n")
-	if name = strings.TrimSpace(name); name == "" {
-		name = "unknown processor"
-	}
-	return name
 }
 
 const (
