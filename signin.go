@@ -508,6 +508,9 @@ func (a *Authenticator) isClock(id *oidc.Token, expected oidc.Expected) bool {
 	return id.Check(expected) == nil
 }
 
+// keyPatience is how long a refreshed token waits for keys before it is stored.
+const keyPatience = 10 * time.Second
+
 // checkRefreshed checks the ID token of a refreshed token. One that is missing,
 // or can't be checked just now, is replaced by the previous one.
 func (a *Authenticator) checkRefreshed(ctx context.Context, token, previous *Token, before *previousToken) error {
@@ -530,7 +533,9 @@ func (a *Authenticator) checkRefreshed(ctx context.Context, token, previous *Tok
 	}
 	err = id.Check(expected)
 	if err == nil && a.issuer != nil {
+		ctx, cancel := context.WithTimeout(ctx, keyPatience)
 		err = a.issuer.Verify(ctx, id)
+		cancel()
 	}
 	var check *oidc.Error
 	switch {

@@ -225,7 +225,7 @@ func TestWrongState(t *testing.T) {
 					}
 				}
 				if err := chromedp.Do(tab,
-					chromedp.WaitVisible(chromedp.Search(`//pre[contains(., "the state of another sign-in")]`)),
+					chromedp.WaitVisible(chromedp.Search(`//p[contains(., "the state of another sign-in")]`)),
 					chromedp.Navigate(attempt),
 				); err != nil {
 					return err
