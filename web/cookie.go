@@ -46,7 +46,7 @@ func (h *Handler) seenName(id string) string {
 
 // set sets a sealed cookie, and reports whether it is as small as it should be.
 // It sets none that is larger.
-func (h *Handler) set(w http.ResponseWriter, cookie *http.Cookie, plaintext []byte, purpose string) bool {
+func (h *Handler) set(w http.ResponseWriter, cookie *http.Cookie, plaintext []byte, purpose string) bool { //nolint:gosec // G124: what is missing is set here
 	cookie.Value = base64.RawURLEncoding.EncodeToString(h.config.Sealer.Seal(plaintext, h.scope+cookie.Name+purpose))
 	if len(cookie.Name)+len(cookie.Value) > maxCookie {
 		return false
@@ -68,7 +68,7 @@ func (h *Handler) open(cookie *http.Cookie, purpose string) ([]byte, bool) {
 }
 
 func (h *Handler) remove(w http.ResponseWriter, name string, sameSite http.SameSite) {
-	http.SetCookie(w, &http.Cookie{
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // G124: nothing is in it
 		Name: name, MaxAge: -1, Path: "/", HttpOnly: true, SameSite: sameSite,
 		Secure: h.secure || sameSite == http.SameSiteNoneMode,
 	})

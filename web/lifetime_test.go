@@ -2,9 +2,9 @@ package web
 
 import (
 	"context"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -196,7 +196,7 @@ func TestSweep(t *testing.T) {
 		})
 		used := h.entry("used")
 		for i := range firstSweep - 1 {
-			h.entry(fmt.Sprint(i))
+			h.entry(strconv.Itoa(i))
 		}
 		time.Sleep(entryIdle + time.Second)
 		assert.Same(t, used, h.entry("used"))

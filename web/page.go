@@ -120,7 +120,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error, next s
 		title = "This did not work"
 	}
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, document(title, plainly(err), link, label))
+	_, _ = io.WriteString(w, document(title, plainly(err), link, label)) //nolint:gosec // G705: document escapes them
 }
 
 // plainly says in a person's words what an error says in a developer's.

@@ -191,7 +191,7 @@ func (h *Handler) signInURL(next string) string {
 
 // next is the page that the request is for, as the person's browser has it.
 func (h *Handler) next(r *http.Request) string {
-	next := r.RequestURI // no router has changed it
+	next := r.RequestURI               // no router has changed it
 	if !strings.HasPrefix(next, "/") { // a whole URL, or made by hand
 		next = r.URL.RequestURI()
 	}

@@ -1,4 +1,4 @@
-package web_test
+package web_test //nolint:gosec // G124, G705: cookies to be refused, and pages that nobody renders
 
 import (
 	"errors"
