@@ -25,6 +25,7 @@ RACE = $(shell if [ "$$(go env GOOS)" = darwin ] || { [ "$$(go env CGO_ENABLED)"
 
 FUZZTIME ?= 30s
 BENCHROUNDS ?= 9
+SUITE ?= go test ./...
 
 .PHONY: help
 help: ## Show this list
@@ -34,7 +35,8 @@ help: ## Show this list
 test: ## Run the tests (needs Go alone); TESTFLAGS=-v names every case, and why one is skipped
 	@race='$(RACE)'; \
 	[ -n "$$race" ] || echo 'No C compiler for cgo here: testing without the race detector.'; \
-	set -x; go test $$race -shuffle=on $(TESTFLAGS) ./...
+	set -x; go test $$race -shuffle=on $(TESTFLAGS) ./...; \
+	for m in tokensql tokenredis keyring; do go -C $$m test $$race -shuffle=on $(TESTFLAGS) ./...; done
 
 .PHONY: generate
 generate: ## Make the generated Go files anew from openapi.yaml and api/overlay.yaml
@@ -82,10 +84,10 @@ docs: overlaid $(REDOCLY) ## Render the API, document and overlay together, into
 	$(REDOCLY) build-docs overlaid --inlineBundle -o artifacts/api.html
 
 .PHONY: adopt
-adopt: ## Take over a new Pieces document: make adopt SPEC=path [FORCE=1]
+adopt: ## Take over a new Pieces document: make adopt SPEC=path [FORCE=1] [SUITE='go test .']
 	@[ -n "$(SPEC)" ] || { echo 'Say which document: make adopt SPEC=path/to/openapi.yaml' >&2; exit 2; }
 	@spec='$(SPEC)'; case $$spec in /*) ;; *) spec=$$PWD/$$spec ;; esac; \
-	go -C tools run ./adopt -module $(ROOT) $(if $(FORCE),-force) "$$spec"
+	go -C tools run ./adopt -module $(ROOT) $(if $(FORCE),-force) -test '$(SUITE)' "$$spec"
 
 .PHONY: report
 report: ## What the working tree changes for users since the last tag or the merge base
@@ -133,6 +135,35 @@ mutate: ## Mutation testing of the hand-written root package (up to an hour)
 .PHONY: soak
 soak: ## Twenty processes on one token file, killed at random
 	go test -tags soak -run Soak -count=1 -timeout 30m -v ./tokenfile/...
+
+.PHONY: jose
+jose: ## Compare the reading of ID tokens and keys with another JOSE library, fuzzing for FUZZTIME each
+	cd internal/oidc/difftest && go test . && \
+	for target in FuzzToken FuzzKeySet; do go test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) . || exit 1; done
+
+.PHONY: model
+model: ## Break the algorithm of tokenkv in eighteen ways, and see its model find each
+	go test -count=1 -run TestModel ./tokenkv -model.mutants
+
+.PHONY: fleet
+fleet: ## Test the stores of many machines on real databases (installed by apt); two minutes of soak
+	./fleet/run.sh -timeout 30m
+
+.PHONY: bench-fleet
+bench-fleet: ## Measure the stores of many machines beside their rivals, into docs/benchmarks-fleet.md
+	./fleet/run.sh -timeout 60m -run TestReport -report $(ROOT)/docs/benchmarks-fleet.md
+
+.PHONY: soak-fleet
+soak-fleet: ## Half an hour of kills, stops, cuts and restarts on real databases
+	./fleet/run.sh -timeout 60m -run TestSoak -soak 30m -v
+
+.PHONY: keyring
+keyring: ## Keep a sealing key in a real credential store (gnome-keyring, installed by apt)
+	./keyring/secretservice.sh
+
+.PHONY: vuln
+vuln: ## Look for known vulnerabilities in every module; VULN=required fails where the database can't be reached
+	@tools/vuln.sh $(MODULES)
 
 .PHONY: e2e
 e2e: docs ## Sign in through a real browser at a certified provider

@@ -696,7 +696,7 @@ func TestExchangeAnswers(t *testing.T) {
 					switch {
 					case tt.err.Code != "" || tt.err.StatusCode > 400:
 						require.NoError(t, errors.Unwrap(err), "the refusal says it all")
-					case tt.err.StatusCode == 400:
+					case tt.err.StatusCode == http.StatusBadRequest:
 						require.ErrorContains(t, err, strings.TrimPrefix(w.URL, "http://")+"/oauth/token", "where it comes from")
 					default:
 						require.Error(t, errors.Unwrap(err), "what is wrong with it")

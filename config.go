@@ -1,7 +1,6 @@
 package piecesauth
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -216,7 +215,7 @@ func (a *Authenticator) buildRequests() (err error) {
 	a.userInfo.Header.Set("Accept", jsonType)
 	a.token.Header.Set("Accept", jsonType)
 	for _, req := range []*http.Request{a.userInfo, a.token} {
-		_ = a.identify(context.Background(), req)
+		a.identify(req)
 	}
 	if a.config.RedirectURL != "" && a.config.Audience != "" {
 		a.attempts, err = a.newAttemptTemplate(&BeginOptions{RedirectURL: a.config.RedirectURL})
@@ -225,15 +224,14 @@ func (a *Authenticator) buildRequests() (err error) {
 }
 
 // identify names the program to the server and, everywhere but at the profile,
-// the application to Pieces. It is a [RequestEditorFn].
-func (a *Authenticator) identify(_ context.Context, r *http.Request) error {
+// the application to Pieces.
+func (a *Authenticator) identify(r *http.Request) {
 	if r.Header.Get("User-Agent") == "" {
 		r.Header.Set("User-Agent", a.config.UserAgent)
 	}
 	if a.config.ApplicationID != "" && r.URL.Path != a.userInfo.URL.Path {
 		r.Header.Set("X-Application-ID", a.config.ApplicationID)
 	}
-	return nil
 }
 
 var (

@@ -6,7 +6,7 @@
 //
 //	auth, err := piecesauth.New(piecesauth.Config{
 //		BaseURL:  piecesauth.LiveBaseURL,
-//		Issuer:   "https://pieces.us.auth0.com/",
+//		Issuer:   "https://auth.pieces.services/",
 //		ClientID: "…",
 //		Audience: "https://pieces.us.auth0.com/api/v2/",
 //	})

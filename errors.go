@@ -163,7 +163,7 @@ func (e *Error) setOAuth(code, description, uri string, secrets []string) {
 func wrap(op string, err error) *Error {
 	var (
 		ours    *Error
-		failure *exchange.Failure
+		failure *exchange.FailedError
 		idToken *oidc.Error
 	)
 	switch {

@@ -51,7 +51,7 @@ func ExampleNew() {
 		ClientID: "9sW4Pa1LEjX67l6VO14u0207NLYeXnu1",
 	})
 	fmt.Println(err)
-	// Output: piecesauth: new: BaseURL is http, which is for this machine alone: use https
+	// Output: piecesauth: new: BaseURL is http, which only a server on this machine may have: use https
 }
 
 func ExampleAuthenticator_Begin() {
@@ -81,7 +81,7 @@ func ExampleAuthenticator_Begin() {
 	// auth.pieces.services /authorize
 	// openid profile email offline_access
 	// login signup S256
-	// Attempt{URL:[redacted] State:[redacted] Nonce:[redacted] Verifier:[redacted] RedirectURL:https://app.example.com/callback}
+	// Attempt{URL:[redacted] State:[redacted] Nonce:[redacted] Verifier:[redacted] RedirectURL:https://app.example.com/callback BaseURL:https://auth.pieces.services/ ClientID:9sW4Pa1LEjX67l6VO14u0207NLYeXnu1}
 }
 
 // Silent authentication: is the person still signed in at the server?
@@ -153,7 +153,7 @@ func ExampleToken_Claims() {
 	}
 	fmt.Println(token.Claims(&claims), claims.Subject != "")
 	// Output:
-	// piecesauth: verify: ID token not verified
+	// piecesauth: verify: ID token not verified in this process: call Verify first
 	// <nil> true
 }
 

@@ -37,10 +37,9 @@ var (
 // Authorization header of GetAuth0UserInfo, for which a [RequestEditorFn]
 // serves.
 func (a *Authenticator) API() *ClientWithResponses {
+	identify := func(_ context.Context, r *http.Request) error { a.identify(r); return nil }
 	// As NewClientWithResponses does, but for an error that can't be: New checked the URL.
-	return &ClientWithResponses{&Client{
-		Server: a.base.String(), Client: apiClient{a}, RequestEditors: []RequestEditorFn{a.identify},
-	}}
+	return &ClientWithResponses{&Client{Server: a.base.String(), Client: apiClient{a}, RequestEditors: []RequestEditorFn{identify}}}
 }
 
 // apiClient bounds what the generated client, which reads to the end, takes.
@@ -73,7 +72,7 @@ func (a *Authenticator) Authorize(ctx context.Context, params AuthorizeAuth0Para
 		return nil, &Error{Op: op, Err: err}
 	}
 	req.Header.Set("Accept", formType+", text/html;q=0.5")
-	_ = a.identify(ctx, req)
+	a.identify(req)
 	answer, err := a.client.Do(ctx, req, req.Header, "")
 	if err != nil {
 		return nil, wrap(op, err)
@@ -280,11 +279,17 @@ func (a *Authenticator) readGrant(answer *exchange.Answer, sent time.Time) (gran
 
 		Scope scopeAnswer `json:"scope"`
 	}
-	if err := strictjson.UnmarshalLenient(answer.Body, &w, "access_token"); err != nil {
-		return granted{}, err
+	unreadable := strictjson.UnmarshalLenient(answer.Body, &w, "access_token")
+	if unreadable != nil { // the refresh token is worth keeping all the same
+		var rest struct {
+			RefreshToken string `json:"refresh_token"`
+		}
+		_ = strictjson.UnmarshalLenient(answer.Body, &rest)
+		w.RefreshToken = rest.RefreshToken
 	}
 	w.OAuthToken.Scope = w.Scope.text
 	token, err := a.newToken(&w.OAuthToken, sent)
+	err = cmp.Or(unreadable, err)
 	if err != nil && token.AccessToken+token.RefreshToken == "" {
 		token = nil
 	}
@@ -508,7 +513,7 @@ func (a *Authenticator) Logout(ctx context.Context, returnTo string) (*LogoutRes
 		return nil, &Error{Op: op, Err: err}
 	}
 	req.Header.Set("Accept", "text/html")
-	_ = a.identify(ctx, req)
+	a.identify(req)
 	answer, err := a.client.Do(ctx, req, req.Header, "")
 	if err != nil {
 		return nil, wrap(op, err)

@@ -25,8 +25,9 @@ func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*
 			found(stored)
 		}
 	}
+	s.warmKeys(ctx)
 	u := &update{source: s, rejected: rejected}
-	err := s.store.Update(ctx, u.fn)
+	err := u.run(ctx)
 	if errors.Is(err, &Error{Code: "invalid_grant"}) {
 		err = s.afterInvalidGrant(ctx, u, err)
 	}
@@ -68,6 +69,38 @@ type update struct {
 	sent    bool
 }
 
+// run has the store run fn. It makes an error of a panic, so that what was got
+// before it is kept.
+func (u *update) run(ctx context.Context) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = &Error{Op: "token", Err: panicCause(p)}
+		}
+	}()
+	store, ok := u.source.store.(updater)
+	if !ok {
+		return u.source.store.Update(ctx, u.fn)
+	}
+	return store.UpdateUnless(ctx, func(t *Token) bool {
+		if t = readable(t); t == nil || !u.source.willDo(t, u.rejected) {
+			return false
+		}
+		u.token = t
+		return true
+	}, u.fn)
+}
+
+// warmKeys asks for keys that the refresh will need before others have to wait
+// for it. Where that fails, the refresh is not the worse for it.
+func (s *TokenSource) warmKeys(ctx context.Context) {
+	if s.auth.issuer == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, warmTimeout)
+	defer cancel()
+	_ = s.auth.issuer.Prepare(ctx)
+}
+
 // fn is what the store runs, alone among all who share it, and maybe again
 // where its first saving failed.
 func (u *update) fn(ctx context.Context, stored *Token) (*Token, error) {
@@ -104,9 +137,9 @@ func (u *update) fn(ctx context.Context, stored *Token) (*Token, error) {
 	case !errors.As(err, &e):
 		return nil, err
 	case e.Token != nil && e.Token.RefreshToken != "": // not to be handed out, but the old one is spent
-		kept := stored.clone()
-		kept.RefreshToken = e.Token.RefreshToken
-		u.got, u.refused = kept, err
+		kept, refused := stored.clone(), *e
+		kept.RefreshToken, refused.Token = e.Token.RefreshToken, nil
+		u.got, u.refused = kept, &refused
 		return kept, nil
 	case e.signIn && e.unknownOutcome: // answered for another person
 		u.refused = err
@@ -156,7 +189,7 @@ func (s *TokenSource) afterInvalidGrant(ctx context.Context, u *update, refusal 
 	case err != nil:
 		return refusal
 	case u.used != "" && stored.RefreshToken != u.used:
-		return s.store.Update(ctx, u.fn)
+		return u.run(ctx)
 	case u.rejected == "" || stored.AccessToken != u.rejected:
 		return refusal
 	}

@@ -290,7 +290,7 @@ func secretValues(t *testing.T) map[string]any {
 		"User":                    user,
 		"Error": Error{
 			Op: "authorize", URI: "https://auth.example/authorize?state=" + url.QueryEscape(state), Code: "x",
-			Err: &exchange.Opaque{Text: "failed", Cause: textError("GET /authorize?state=" + state)},
+			Err: &exchange.OpaqueError{Text: "failed", Cause: textError("GET /authorize?state=" + state)},
 		},
 		"Auth0LogoutResponse":           *loggedOut,
 		"AuthorizeAuth0Response":        *authorized,
@@ -372,7 +372,7 @@ func TestSecretsInPanics(t *testing.T) {
 				all = append(all, bare...)
 			}
 		}
-		all = append(all, &Error{Op: "x", Err: &exchange.Opaque{Text: "failed", Cause: textError(planted["state"])}})
+		all = append(all, &Error{Op: "x", Err: &exchange.OpaqueError{Text: "failed", Cause: textError(planted["state"])}})
 		var dieOf func([]any)
 		dieOf = func(vs []any) { // the runtime prints all panics that were on their way
 			if len(vs) > 1 {

@@ -22,7 +22,9 @@ import (
 // A store may have a third method, Replace(ctx, *Token) error, which stores the
 // token, or deletes what is stored where it is nil, without reading what is
 // there: [TokenSource.Save] and [TokenSource.Forget] use it, so that what can't
-// be read is mended by signing in or out.
+// be read is mended by signing in or out. A fourth, UpdateUnless(ctx, enough,
+// fn), is Update for a store that has to wait long for others: it returns nil,
+// without running fn, once it reads a token that is enough.
 type TokenStore interface {
 	// Load returns the token, which is the caller's to change, or an error that
 	// is [ErrNoToken]. It does not wait for an Update.
@@ -32,6 +34,12 @@ type TokenStore interface {
 	// nil deletes. An error of fn is returned as it is, and leaves the store as
 	// it was. The context bounds the wait for others, not the storing.
 	Update(ctx context.Context, fn func(context.Context, *Token) (*Token, error)) error
+}
+
+// updater is a TokenStore that asks enough about each token that it reads while
+// it waits for others, and returns without running fn once one will do.
+type updater interface {
+	UpdateUnless(ctx context.Context, enough func(*Token) bool, fn func(context.Context, *Token) (*Token, error)) error
 }
 
 // replacer is a TokenStore that can write without reading.
@@ -44,6 +52,7 @@ const (
 	mostWait       = 30 * time.Second     // left of a token whose callers wait for the next one
 	firstHold      = 30 * time.Second     // before something that failed is tried again, doubled each time
 	mostHold       = 15 * time.Minute
+	warmTimeout    = 3 * time.Second
 	besideHold     = 5 * time.Second // the same for a refresh that nobody waits for
 )
 
@@ -80,6 +89,11 @@ type currentToken struct {
 
 func (c *currentToken) good(now int64, rejected string) bool {
 	return c != nil && now < c.expiry && (rejected == "" || c.token.AccessToken != rejected)
+}
+
+// patience ends when it is time to take the token as it is.
+func (c *currentToken) patience() <-chan time.Time {
+	return time.After(time.Duration(c.expiry-time.Now().UnixNano()) / 2)
 }
 
 // refreshRun is one refresh, for all who wait for it.
@@ -200,26 +214,26 @@ func (s *TokenSource) await(ctx context.Context, run *refreshRun, atHand *curren
 	looked := run.looked
 	var tooLong <-chan time.Time
 	if atHand != nil {
-		looked = nil
-		timer := time.NewTimer(time.Duration(atHand.expiry-time.Now().UnixNano()) / 2)
-		defer timer.Stop()
-		tooLong = timer.C
+		looked, tooLong = nil, atHand.patience()
 	}
-	for {
+	for waiting := true; waiting; {
 		select {
 		case <-looked:
 			looked = nil
-			now := time.Now().UnixNano()
-			if c := s.current.Load(); c.good(now, rejected) && now < c.waitAt {
+			switch c, now := s.current.Load(), time.Now().UnixNano(); {
+			case !c.good(now, rejected):
+			case now < c.waitAt:
 				return c.token, nil
+			default:
+				atHand, tooLong = c, c.patience()
 			}
-			continue
-		case <-run.done:
 		case <-tooLong:
 			return atHand.token, nil
+		case <-run.done:
+			waiting = false
 		case <-ctx.Done():
+			waiting = false
 		}
-		break
 	}
 	select {
 	case <-run.done:

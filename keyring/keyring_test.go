@@ -35,11 +35,11 @@ const account = "ada@example.com"
 var secret = strings.Repeat("planted-", 4)
 
 func entryOf(keys ...string) string {
-	entry := "piecesauth-key-1"
+	fields := []string{"piecesauth-key-1"}
 	for _, k := range keys {
-		entry += " " + base64.StdEncoding.EncodeToString([]byte(k))
+		fields = append(fields, base64.StdEncoding.EncodeToString([]byte(k)))
 	}
-	return entry
+	return strings.Join(fields, " ")
 }
 
 // A key is made where there is none, and is the same ever after.

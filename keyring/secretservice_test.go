@@ -67,7 +67,6 @@ func TestSecretServiceLocked(t *testing.T) {
 	require.NoError(t, err)
 	require.NotNil(t, s)
 	const login = "/org/freedesktop/secrets/collection/login"
-	//nolint:gosec // constants
 	out, err := exec.CommandContext(t.Context(), "dbus-send", "--session", "--print-reply", "--dest=org.freedesktop.secrets", "/org/freedesktop/secrets",
 		"org.freedesktop.Secret.Service.Lock", "array:objpath:"+login).CombinedOutput()
 	require.NoError(t, err, string(out))

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"github.com/piecesauth/piecesauth/internal/exchange"
 )
 
 const (
@@ -188,9 +190,7 @@ func (r *Receiver) Close() {
 
 // isLoopback takes the host of a URL or a Host header.
 func isLoopback(host string) bool {
-	host = (&url.URL{Host: host}).Hostname()
-	ip := net.ParseIP(host)
-	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
+	return exchange.IsLoopback((&url.URL{Host: host}).Hostname())
 }
 
 // listen binds the port on the addresses of the host.

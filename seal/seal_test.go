@@ -222,8 +222,7 @@ func FuzzOpen(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, purpose string, at int, flip byte) {
 		opened, err := s.Open(data, purpose)
 		if err == nil {
-			// Only the seeds were made with the key.
-			require.Equal(t, sealed, data)
+			// Only the first seed was made with the key, by this process or another.
 			require.Equal(t, text, string(opened))
 		} else {
 			require.ErrorIs(t, err, seal.ErrCannotOpen)

@@ -49,7 +49,7 @@ func encodeToken(token *piecesauth.Token) ([]byte, error) {
 	if token.AccessToken == "" && token.RefreshToken == "" {
 		return nil, errEmpty
 	}
-	data, err := json.Marshal(token)
+	data, err := json.Marshal(token) //nolint:gosec // to store the secrets is what it is for
 	if err != nil {
 		return nil, fmt.Errorf("the token cannot be written: %w", err)
 	}

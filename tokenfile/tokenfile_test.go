@@ -238,6 +238,7 @@ func TestBadFiles(t *testing.T) {
 		"version 0":           {content: `{"version":0,"token":{"access_token":"` + secret + `"}}`, want: notToken},
 		"version as text":     {content: `{"version":"` + secret + `","token":{"access_token":"a"}}`, want: notToken},
 		"no token":            {content: `{"version":1}`, want: notToken},
+		"sum is wrong":        {content: `{"sum":"` + strings.Repeat("0", 64) + `","version":1,"token":{"access_token":"` + secret + `"}}`, want: notToken},
 		"null token":          {content: `{"version":1,"token":null}`, want: notToken},
 		"empty token":         {content: `{"version":1,"token":{}}`, want: notToken},
 		"wrong type":          {content: `{"version":1,"token":{"access_token":4711,"refresh_token":"` + secret + `"}}`, want: notToken},

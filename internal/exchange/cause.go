@@ -16,17 +16,24 @@ import (
 	"unicode"
 )
 
-// Opaque stands for a cause whose text may repeat what was sent or received: it
+// OpaqueError stands for a cause whose text may repeat what was sent or received: it
 // prints Text alone, and errors.Is and errors.As look into Cause.
-type Opaque struct {
+type OpaqueError struct {
 	Text  string
 	Cause error
 }
 
-func (o *Opaque) Error() string        { return o.Text }
-func (o *Opaque) GoString() string     { return o.Text }
-func (o *Opaque) Is(target error) bool { return errors.Is(o.Cause, target) }
-func (o *Opaque) As(target any) bool   { return errors.As(o.Cause, target) }
+// Error returns Text.
+func (o *OpaqueError) Error() string { return o.Text }
+
+// GoString returns Text, whatever the verb.
+func (o *OpaqueError) GoString() string { return o.Text }
+
+// Is looks into Cause.
+func (o *OpaqueError) Is(target error) bool { return errors.Is(o.Cause, target) }
+
+// As looks into Cause.
+func (o *OpaqueError) As(target any) bool { return errors.As(o.Cause, target) }
 
 // Cause returns the cause of a failed exchange in one printable line that holds
 // no URL and nothing of either message: only errors that are known to be clean
@@ -55,9 +62,9 @@ func Cause(err error) error {
 	}
 	var timeout net.Error
 	if errors.As(err, &timeout) && timeout.Timeout() {
-		return &Opaque{"timed out", err}
+		return &OpaqueError{"timed out", err}
 	}
-	return &Opaque{fmt.Sprintf("the HTTP exchange failed (%T)", err), err}
+	return &OpaqueError{fmt.Sprintf("the HTTP exchange failed (%T)", err), err}
 }
 
 // ofNetwork recognises what names, certificates, proxies and sockets fail with.
@@ -75,7 +82,7 @@ func ofNetwork(err error) error {
 	case err != nil && err.Error() == http.StatusText(http.StatusProxyAuthRequired): // all that net/http says of it
 		return &proxyError{http.StatusProxyAuthRequired}
 	case errors.As(err, &op) && op.Op == "proxyconnect":
-		return &Opaque{"the proxy cannot be reached: " + Cause(op.Err).Error(), err}
+		return &OpaqueError{"the proxy cannot be reached: " + Cause(op.Err).Error(), err}
 	case errors.As(err, &dns):
 		return printable(dns)
 	case errors.As(err, &cert):
@@ -96,7 +103,7 @@ func printable(err error) error {
 	if clean == text {
 		return err
 	}
-	return &Opaque{clean, err}
+	return &OpaqueError{clean, err}
 }
 
 // Printable returns the text as one line of at most 300 bytes.

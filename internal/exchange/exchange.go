@@ -22,6 +22,7 @@ import (
 	"github.com/piecesauth/piecesauth/internal/strictjson"
 )
 
+// Bounds of every exchange.
 const (
 	Timeout   = 30 * time.Second       // for one call, its repetitions included
 	MaxBody   = 1 << 20                // of an answer, decompressed
@@ -34,8 +35,8 @@ const (
 // values than any real one.
 var ErrTooLarge = strictjson.ErrTooLarge
 
-// Failure is an exchange that brought no complete answer.
-type Failure struct {
+// FailedError is an exchange that brought no complete answer.
+type FailedError struct {
 	// StatusCode is the answer's, 0 where none came.
 	StatusCode int
 	// RetryAfter is how long the server asked to wait.
@@ -47,10 +48,10 @@ type Failure struct {
 }
 
 // Error returns the text of the cause.
-func (f *Failure) Error() string { return f.Err.Error() }
+func (f *FailedError) Error() string { return f.Err.Error() }
 
 // Unwrap returns the cause.
-func (f *Failure) Unwrap() error { return f.Err }
+func (f *FailedError) Unwrap() error { return f.Err }
 
 // Answer is a response with its body read.
 type Answer struct {
@@ -113,7 +114,7 @@ func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
 // Do sends the request with the header and reads the answer, whatever its
 // status. The request itself is left as it is, for many calls to share. What
 // the server asks to repeat is repeated: any 429, and a GET's 503. A POST with
-// form is sent once otherwise. The error is a [*Failure].
+// form is sent once otherwise. The error is a [*FailedError].
 func (c *Client) Do(ctx context.Context, req *http.Request, header http.Header, form string) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
@@ -142,7 +143,7 @@ func (c *Client) Do(ctx context.Context, req *http.Request, header http.Header, 
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			return Answer{}, &Failure{StatusCode: answer.StatusCode, RetryAfter: wait, MaybeSent: form != "" && try > 1, Err: Cause(ctx.Err())}
+			return Answer{}, &FailedError{StatusCode: answer.StatusCode, RetryAfter: wait, MaybeSent: form != "" && try > 1, Err: Cause(ctx.Err())}
 		}
 	}
 }
@@ -157,12 +158,12 @@ func (c *Client) once(ctx context.Context, req *http.Request, header http.Header
 	req.Header = header
 	resp, err := c.http.Do(req) //nolint:gosec // G704: the URL is configured, or the configured issuer names it
 	if err != nil {
-		return Answer{}, &Failure{MaybeSent: sent.Load(), Err: Cause(cmp.Or(ctx.Err(), err))}
+		return Answer{}, &FailedError{MaybeSent: sent.Load(), Err: Cause(cmp.Or(ctx.Err(), err))}
 	}
 	defer func() { _ = resp.Body.Close() }()
 	b, err := ReadBody(resp)
 	if err != nil {
-		return Answer{}, &Failure{StatusCode: resp.StatusCode, MaybeSent: form != "", Err: Cause(cmp.Or(ctx.Err(), err))}
+		return Answer{}, &FailedError{StatusCode: resp.StatusCode, MaybeSent: form != "", Err: Cause(cmp.Or(ctx.Err(), err))}
 	}
 	return Answer{StatusCode: resp.StatusCode, Header: resp.Header, Body: b}, nil
 }
@@ -171,7 +172,7 @@ func (c *Client) once(ctx context.Context, req *http.Request, header http.Header
 // on its way: what no connection was had for, or was not read, was not sent.
 func (c *Client) withForm(ctx context.Context, req *http.Request, form string, sent *atomic.Bool) *http.Request {
 	body := func() io.ReadCloser { return &countingBody{ctx: ctx, sent: sent, Reader: strings.NewReader(form)} }
-	if c.traced && !beforesend.Has(ctx) {
+	if c.traced && !beforesend.Asked(ctx) {
 		// Of these alone net/http sends headers and body in one write. It asks
 		// for another connection only where nothing was written to the first.
 		body = func() io.ReadCloser { return io.NopCloser(strings.NewReader(form)) }
@@ -229,14 +230,14 @@ func (b *countingBody) Close() error { return nil }
 func (c *Client) Raw(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), Timeout)
 	defer cancel()
-	resp, err := c.http.Do(r.WithContext(ctx))
+	resp, err := c.http.Do(r.WithContext(ctx)) //nolint:gosec // G704: as above
 	if err != nil {
-		return nil, &Failure{Err: Cause(cmp.Or(ctx.Err(), err))}
+		return nil, &FailedError{Err: Cause(cmp.Or(ctx.Err(), err))}
 	}
 	b, err := ReadBody(resp)
 	_ = resp.Body.Close()
 	if err != nil {
-		return nil, &Failure{StatusCode: resp.StatusCode, Err: Cause(cmp.Or(ctx.Err(), err))}
+		return nil, &FailedError{StatusCode: resp.StatusCode, Err: Cause(cmp.Or(ctx.Err(), err))}
 	}
 	resp.Body = io.NopCloser(strings.NewReader(string(b)))
 	return resp, nil

@@ -47,7 +47,7 @@ func (s *shared[T]) do(ctx context.Context, may func() bool, fn func(context.Con
 		select {
 		case <-a.done:
 		case <-ctx.Done():
-			if !s.leave(a, !ours || ctx.Err() != context.DeadlineExceeded) { //nolint:errorlint // of a context itself
+			if !s.leave(a, !ours || ctx.Err() != context.DeadlineExceeded) {
 				return none, &Error{Kind: Keys, Err: ctx.Err()}
 			}
 			<-a.done // at once, and it says more
@@ -73,7 +73,7 @@ func (s *shared[T]) join(ctx context.Context, may func() bool, fn func(context.C
 		}
 		s.running = &answer[T]{done: make(chan struct{})}
 		var running context.Context
-		running, s.running.cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline)
+		running, s.running.cancel = context.WithDeadline(context.WithoutCancel(ctx), deadline) //nolint:gosec // G118: run and leave call it
 		go s.run(running, s.running, fn)
 	}
 	s.running.waiting++

@@ -32,24 +32,36 @@ func (p place) String() string {
 	return fmt.Sprintf("%s %s of %s", p.kind, p.name, p.in)
 }
 
-func factsOf(root *yaml.Node) facts {
-	f := facts{}
+// A contract is a document's facts, and the nodes that say them.
+type contract struct {
+	root  *yaml.Node
+	facts facts
+	nodes map[place]*yaml.Node
+}
+
+func factsOf(root *yaml.Node) facts { return contractOf(root).facts }
+
+func contractOf(root *yaml.Node) *contract {
+	c := &contract{root: root, facts: facts{}, nodes: map[place]*yaml.Node{}}
+	c.facts[place{kind: "version of OpenAPI"}] = map[string]string{"": text(get(root, "openapi"))}
+	c.facts[place{kind: "version of the document"}] = map[string]string{"": text(get(root, "info", "version"))}
 	for i, s := range items(get(root, "servers")) {
-		f[place{"server", "", text(get(s, "url"))}] = rest(s, "url")
+		c.facts[place{"server", "", text(get(s, "url"))}] = rest(s, "url")
 		if i == 0 {
-			f[place{kind: "the default server"}] = map[string]string{"URL": text(get(s, "url"))}
+			c.facts[place{kind: "the default server"}] = map[string]string{"URL": text(get(s, "url"))}
 		}
 	}
 	for path, item := range pairs(get(root, "paths")) {
 		for _, method := range methods {
 			if op := get(item, method); op != nil {
-				f.operation(root, strings.ToUpper(method)+" "+path, op)
+				c.operation(strings.ToUpper(method)+" "+path, op)
 			}
 		}
 	}
 	for name, s := range pairs(get(root, "components", "schemas")) {
 		at := place{"schema", "", name}
-		f[at] = f.schema(s, at)
+		c.nodes[at] = s
+		c.facts[at] = c.schema(s, at)
 	}
 	for name, s := range pairs(get(root, "components", "securitySchemes")) {
 		out := rest(s, "flows")
@@ -61,50 +73,57 @@ func factsOf(root *yaml.Node) facts {
 				}
 			}
 		}
-		f[place{"security scheme", "", name}] = out
+		c.facts[place{"security scheme", "", name}] = out
+		c.nodes[place{"security scheme", "", name}] = s
 	}
-	return f
+	return c
 }
 
-func (f facts) operation(root *yaml.Node, request string, op *yaml.Node) {
+func (c *contract) operation(request string, op *yaml.Node) {
 	id := text(get(op, "operationId"))
 	at := place{"operation", "", id}
-	f[at] = rest(op, "operationId", "tags", "parameters", "requestBody", "responses", "security")
-	f[at]["request"] = request
-	f[at]["security"] = security(get(op, "security"))
+	c.nodes[at] = op
+	c.facts[at] = rest(op, "operationId", "tags", "parameters", "requestBody", "responses", "security")
+	c.facts[at]["request"] = request
+	c.facts[at]["security"] = security(get(op, "security"))
 	for _, p := range items(get(op, "parameters")) {
-		p = resolve(root, p)
+		p = resolve(c.root, p)
 		at := place{text(get(p, "in")) + " parameter", id, text(get(p, "name"))}
-		f[at] = f.schema(get(p, "schema"), at)
-		maps.Copy(f[at], rest(p, "in", "name", "schema"))
-		f[at]["required"] = required(isTrue(get(p, "required")))
+		c.nodes[at] = p
+		says := c.schema(get(p, "schema"), at)
+		maps.Copy(says, rest(p, "in", "name", "schema"))
+		says["required"] = required(isTrue(get(p, "required")))
+		says["style"], says["explode"] = serialization(p)
+		c.facts[at] = says
 	}
-	if body := resolve(root, get(op, "requestBody")); body != nil {
+	if body := resolve(c.root, get(op, "requestBody")); body != nil {
 		at := place{"request body", id, ""}
-		f[at] = f.content(body, at)
-		f[at]["required"] = required(isTrue(get(body, "required")))
+		c.facts[at] = c.content(body, at)
+		c.facts[at]["required"] = required(isTrue(get(body, "required")))
 	}
 	for status, r := range pairs(get(op, "responses")) {
 		at := place{"response", id, status}
-		f[at] = f.content(resolve(root, r), at)
+		c.nodes[at] = resolve(c.root, r)
+		c.facts[at] = c.content(c.nodes[at], at)
 	}
 }
 
-// rest gives what an object says under any other keys, words left out.
+// rest returns what an object says under any other keys, words left out.
 func rest(n *yaml.Node, but ...string) map[string]string {
 	out := map[string]string{}
 	for k, v := range pairs(n) {
-		if !slices.Contains(but, k) && !words[k] && !strings.HasPrefix(k, "x-") && !unsaid(k, v) {
+		if !slices.Contains(but, k) && !words[k] && !strings.HasPrefix(k, "x-") && !unsaid(n, k, v) {
 			out[k] = compact(bare(v, below(object, k)))
 		}
 	}
 	return out
 }
 
-// schema gives the properties of a schema, and adds its fields to f.
-func (f facts) schema(s *yaml.Node, at place) map[string]string {
-	s = flat(s)
-	out := map[string]string{"type": typeOf(s)}
+// schema returns the properties of a schema, and adds its fields to the facts.
+func (c *contract) schema(s *yaml.Node, at place) map[string]string {
+	s = c.flat(s, at.kind == "schema", nil)
+	out := rest(s, "$ref", "type", "format", "nullable", "properties", "required", "allOf", "anyOf", "oneOf", "enum", "items")
+	out["type"] = c.typeOf(s)
 	if s == nil || get(s, "$ref") != nil {
 		return out
 	}
@@ -118,101 +137,137 @@ func (f facts) schema(s *yaml.Node, at place) map[string]string {
 	must := texts(get(s, "required"))
 	for name, p := range pairs(get(s, "properties")) {
 		field := place{"field", owner, name}
-		f[field] = f.schema(p, field)
-		f[field]["required"] = required(slices.Contains(must, name))
+		c.nodes[field] = p
+		c.facts[field] = c.schema(p, field)
+		c.facts[field]["required"] = required(slices.Contains(must, name))
 	}
-	maps.Copy(out, rest(s, "type", "format", "nullable", "properties", "required", "allOf", "anyOf", "oneOf", "enum", "items"))
 	if e := get(s, "enum"); e != nil {
-		out["enum"] = strings.Join(sorted(texts(e)), "\n")
+		out["enum"] = strings.Join(sorted(slices.DeleteFunc(texts(e), func(v string) bool { return v == "null" })), "\n")
 	}
-	for k, v := range f.schema(get(s, "items"), at) {
+	for k, v := range c.schema(get(s, "items"), at) {
 		if k != "type" {
 			out["items' "+k] = v
 		}
 	}
 	for _, k := range []string{"allOf", "anyOf", "oneOf"} {
 		for i, part := range items(get(s, k)) {
-			if get(part, "$ref") == nil {
+			if get(part, "$ref") == nil && c.typeOf(part) != "null" {
 				at := place{"field", owner, fmt.Sprintf("%s %d", k, i+1)}
-				f[at] = f.schema(part, at)
+				if says := c.schema(part, at); len(says) > 1 { // its type is said already
+					c.facts[at] = says
+				}
 			}
 		}
 	}
 	return out
 }
 
-// flat gives a schema with the parts of its allOf that are no references said
-// in the schema itself, which is the same.
-func flat(s *yaml.Node) *yaml.Node {
+// flat returns a schema with the parts of its allOf, those it refers to
+// included, said in the schema itself, which is the same. A field that only
+// wraps a reference stays one; so does what contradicts the schema.
+func (c *contract) flat(s *yaml.Node, named bool, above []string) *yaml.Node {
 	parts := items(get(s, "allOf"))
 	if len(parts) == 0 {
 		return s
 	}
 	out := clone(s)
 	remove(out, "allOf")
-	var references []*yaml.Node
+	if ref := get(parts[0], "$ref"); !named && ref != nil && len(parts) == 1 && get(out, "properties") == nil && get(out, "required") == nil {
+		set(out, "$ref", ref)
+		return out
+	}
+	var left []*yaml.Node
 	for _, part := range parts {
-		if part = flat(part); get(part, "$ref") != nil {
-			references = append(references, part)
-			continue
-		}
-		for k, v := range pairs(part) {
-			switch have := get(out, k); {
-			case have == nil:
-				set(out, k, clone(v))
-			case k == "properties":
-				for name, p := range pairs(v) {
-					set(have, name, p)
-				}
-			case k == "required":
-				have.Content = append(have.Content, v.Content...)
+		whole := part
+		if ref := get(part, "$ref"); ref != nil {
+			if whole = lookup(c.root, ref.Value); whole == nil || slices.Contains(above, ref.Value) {
+				left = append(left, part)
+				continue
 			}
+			whole = c.flat(whole, true, append(slices.Clone(above), ref.Value))
+		} else {
+			whole = c.flat(whole, true, above)
+		}
+		if !absorb(out, whole) {
+			left = append(left, part)
 		}
 	}
-	if len(references) > 0 {
-		set(out, "allOf", sequence(references...))
+	if len(left) > 0 {
+		set(out, "allOf", sequence(left...))
 	}
 	return out
 }
 
-func typeOf(s *yaml.Node) string {
-	s = flat(s)
+// absorb says in one schema what another says, unless they contradict.
+func absorb(out, part *yaml.Node) bool {
+	for k, v := range pairs(part) {
+		if have := get(out, k); have != nil && !words[k] && k != "properties" && k != "required" && !same(have, v) {
+			return false
+		}
+	}
+	for k, v := range pairs(part) {
+		switch have := get(out, k); {
+		case have == nil && !words[k]:
+			set(out, k, clone(v))
+		case k == "properties":
+			for name, p := range pairs(v) {
+				set(have, name, p)
+			}
+		case k == "required":
+			have.Content = append(have.Content, v.Content...)
+		}
+	}
+	return true
+}
+
+func (c *contract) typeOf(s *yaml.Node) string {
+	s = c.flat(s, false, nil)
 	if s == nil {
 		return "anything"
 	}
-	if ref := get(s, "$ref"); ref != nil {
-		return ref.Value[strings.LastIndexByte(ref.Value, '/')+1:]
+	t, null := text(get(s, "type")), isTrue(get(s, "nullable"))
+	add := func(alternatives []string) []string {
+		rest := slices.DeleteFunc(alternatives, func(a string) bool { return a == "null" })
+		null = null || len(rest) < len(alternatives)
+		return rest
 	}
-	t := text(get(s, "type"))
+	if several := get(s, "type"); several != nil && several.Kind == yaml.SequenceNode { // OpenAPI 3.1
+		t = strings.Join(add(texts(several)), " or ")
+	}
 	switch t {
 	case "array":
-		t = "array of " + typeOf(get(s, "items"))
+		t = "array of " + c.typeOf(get(s, "items"))
 	case "":
 		t = "anything"
 	}
+	if ref := get(s, "$ref"); ref != nil {
+		t = ref.Value[strings.LastIndexByte(ref.Value, '/')+1:]
+	}
 	for _, k := range []string{"allOf", "anyOf", "oneOf"} {
-		if of := get(s, k); of != nil {
+		if of := items(get(s, k)); of != nil {
 			var alternatives []string
-			for _, a := range items(of) {
-				alternatives = append(alternatives, typeOf(a))
+			for _, a := range of {
+				alternatives = append(alternatives, c.typeOf(a))
 			}
-			t = k + "(" + strings.Join(alternatives, ", ") + ")"
+			if t = k + "(" + strings.Join(add(alternatives), ", ") + ")"; len(of) == 2 && null && k != "allOf" {
+				t = strings.TrimSuffix(strings.TrimPrefix(t, k+"("), ")")
+			}
 		}
 	}
 	if format := text(get(s, "format")); format != "" {
 		t += " (" + format + ")"
 	}
-	if isTrue(get(s, "nullable")) {
+	if null && t != "anything" {
 		t += " or null"
 	}
 	return t
 }
 
-// content gives what a body may be, by its media type.
-func (f facts) content(body *yaml.Node, at place) map[string]string {
+// content returns what a body may be, by its media type.
+func (c *contract) content(body *yaml.Node, at place) map[string]string {
 	out := rest(body, "content", "required")
 	for mediaType, m := range pairs(get(body, "content")) {
-		for k, v := range f.schema(get(m, "schema"), at) {
+		for k, v := range c.schema(get(m, "schema"), at) {
 			out[strings.TrimSuffix(mediaType+" "+k, " type")] = v
 		}
 		for k, v := range rest(m, "schema") {
@@ -263,6 +318,15 @@ func compact(n *yaml.Node) string {
 	return string(b)
 }
 
+// changes compares two documents, a line a fact.
+func changes(was, is *yaml.Node) []string {
+	lines := compare(factsOf(was), factsOf(is))
+	if len(lines) == 0 && !same(bare(was, object), bare(is, object)) {
+		return []string{"something that this report has no words for: see the diff of " + documentFile}
+	}
+	return lines
+}
+
 // compare says what changed, a line a fact.
 func compare(before, after facts) (lines []string) {
 	byName := func(a, b place) int { return strings.Compare(a.String(), b.String()) }
@@ -270,34 +334,33 @@ func compare(before, after facts) (lines []string) {
 	gone := slices.DeleteFunc(slices.SortedFunc(maps.Keys(before), byName), lacks(after))
 	fresh := slices.DeleteFunc(slices.SortedFunc(maps.Keys(after), byName), lacks(before))
 	// What belongs to something that is gone, or new, isn't said again.
-	within := func(p place, places []place) bool {
-		return slices.ContainsFunc(places, func(o place) bool {
-			return o.in == "" && (o.name == p.in || strings.HasPrefix(p.in, o.name+".")) && (o.kind == "schema" || o.kind == "operation")
-		})
+	gone, fresh = outermost(gone), outermost(fresh)
+	alike := func(p, o place) bool {
+		return o.kind == p.kind && o.in == p.in && o.kind != "server" && o.kind != "response" &&
+			maps.Equal(before[p], after[o]) && maps.EqualFunc(before.fields(p), after.fields(o), maps.Equal[map[string]string])
 	}
 	renamed := map[place]bool{}
-	alike := func(p place) (place, bool) {
+	for _, p := range gone {
+		var names []string
+		var only place
 		for _, o := range fresh {
-			if o.kind == p.kind && o.in == p.in && o.kind != "server" && o.kind != "response" && !renamed[o] &&
-				maps.Equal(before[p], after[o]) && maps.EqualFunc(before.fields(p), after.fields(o), maps.Equal[map[string]string]) {
-				return o, true
+			if alike(p, o) {
+				names, only = append(names, o.name), o
 			}
 		}
-		return place{}, false
-	}
-	for _, p := range gone {
-		if within(p, gone) {
-			continue
+		rivals := slices.DeleteFunc(slices.Clone(gone), func(q place) bool { return !alike(q, only) })
+		switch {
+		case len(names) == 0:
+			lines = append(lines, fmt.Sprintf("%s: gone", p))
+		case len(names) == 1 && len(rivals) == 1:
+			lines = append(lines, fmt.Sprintf("%s: gone; %s, new there, is alike in all else: renamed?", p, only.name))
+			renamed[only] = true
+		default:
+			lines = append(lines, fmt.Sprintf("%s: gone; of what is new there, alike in all else: %s: renamed?", p, strings.Join(names, " or ")))
 		}
-		if o, ok := alike(p); ok {
-			lines = append(lines, fmt.Sprintf("%s: gone; %s, new there, is alike in all else: renamed?", p, o.name))
-			renamed[o] = true
-			continue
-		}
-		lines = append(lines, fmt.Sprintf("%s: gone", p))
 	}
 	for _, p := range fresh {
-		if !within(p, fresh) && !renamed[p] {
+		if !renamed[p] {
 			lines = append(lines, fmt.Sprintf("%s: new%s", p, describe(after[p])))
 		}
 	}
@@ -309,10 +372,9 @@ func compare(before, after facts) (lines []string) {
 		all := maps.Clone(old)
 		maps.Copy(all, now)
 		for k := range all {
-			if old[k] == now[k] {
-				continue
+			if old[k] != now[k] {
+				lines = append(lines, fmt.Sprintf("%s: %s", p, change(k, old[k], now[k])))
 			}
-			lines = append(lines, fmt.Sprintf("%s: %s", p, change(k, old[k], now[k])))
 		}
 	}
 	for i, line := range lines {
@@ -322,7 +384,17 @@ func compare(before, after facts) (lines []string) {
 	return lines
 }
 
-// fields gives what belongs to a schema, by its name there.
+// outermost leaves out the places that belong to a schema or an operation
+// among them.
+func outermost(places []place) []place {
+	return slices.DeleteFunc(slices.Clone(places), func(p place) bool {
+		return slices.ContainsFunc(places, func(o place) bool {
+			return o.in == "" && (o.name == p.in || strings.HasPrefix(p.in, o.name+".")) && (o.kind == "schema" || o.kind == "operation")
+		})
+	})
+}
+
+// fields returns what belongs to a schema, by its name there.
 func (f facts) fields(schema place) map[string]map[string]string {
 	out := map[string]map[string]string{}
 	for p, says := range f {
@@ -333,41 +405,44 @@ func (f facts) fields(schema place) map[string]map[string]string {
 	return out
 }
 
-// demands tells whether a request has to say more than before: a parameter, or
-// a field of a body, that is required now.
-func demands(before, after facts) bool {
-	sent := map[string]bool{}
-	send := func(says map[string]string) (more bool) {
-		for _, v := range says {
-			for _, name := range strings.FieldsFunc(v, func(r rune) bool { return strings.ContainsRune(" (),", r) }) {
-				if after[place{"schema", "", name}] != nil && !sent[name] {
-					sent[name], more = true, true
+// secrets names the new strings beside secrets, which may be secrets too.
+func secrets(was, is *contract) (lines []string) {
+	secret := func(n *yaml.Node) bool { return text(get(n, "x-oapi-codegen-extra-tags", "secret")) == "true" }
+	for p, says := range is.facts {
+		if was.facts[p] != nil || secret(is.nodes[p]) || !strings.HasPrefix(strings.TrimPrefix(says["type"], "array of "), "string") {
+			continue
+		}
+		var beside []string
+		for _, c := range []*contract{was, is} {
+			for o, n := range c.nodes {
+				if o.in == p.in && o.kind == p.kind && secret(n) && !slices.Contains(beside, o.name) {
+					beside = append(beside, o.name)
 				}
 			}
 		}
-		return more
-	}
-	owner := func(p place) string { name, _, _ := strings.Cut(p.in, "."); return name }
-	for more := true; more; {
-		more = false
-		for p, says := range after {
-			if p.kind == "request body" || p.kind == "field" && sent[owner(p)] {
-				more = send(says) || more
-			}
+		if len(beside) > 0 {
+			lines = append(lines, fmt.Sprintf("%s is a new string beside %s: is it one? Then say so in api/overlay.yaml.", p, strings.Join(sorted(beside), ", ")))
 		}
 	}
-	for p, says := range after {
-		asks := strings.HasSuffix(p.kind, " parameter") || p.kind == "request body" ||
-			p.kind == "field" && (sent[owner(p)] && before[place{"schema", "", owner(p)}] != nil || strings.HasPrefix(p.in, "request body "))
-		if asks && says["required"] == "required" && before[p]["required"] != "required" {
-			return true
+	return sorted(lines)
+}
+
+// unworded names the new places that neither document nor overlay describes.
+func unworded(was, is, laid *contract) (lines []string) {
+	for p, n := range is.nodes {
+		kind := strings.TrimPrefix(p.kind, "query ")
+		if _, known := was.nodes[p]; known || get(n, "$ref") != nil || get(laid.nodes[p], "description") != nil {
+			continue
 		}
+		lines = append(lines, strings.Join(strings.Fields(strings.Join([]string{kind, p.in, p.name}, " ")), " ")+" is new and wants a description.")
 	}
-	return false
+	return sorted(lines)
 }
 
 func change(k, old, now string) string {
 	switch {
+	case k == "":
+		return fmt.Sprintf("%s now, was %s", now, old)
 	case k == "required" && now != "":
 		if old == "" {
 			return now + " now"

@@ -1,11 +1,15 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"fmt"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 
+	"github.com/speakeasy-api/openapi/openapi"
 	"gopkg.in/yaml.v3"
 )
 
@@ -17,16 +21,16 @@ const tag = "Auth0"
 
 var methods = []string{"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
-// cut gives a document of the four operations and what they reach, each
+// cut returns a document of the four operations and what they reach, each
 // operation with the security and the parameters that hold for it.
-func cut(full *yaml.Node) (root *yaml.Node, notes []string, err error) {
+func cut(ctx context.Context, full *yaml.Node) (root *yaml.Node, notes []string, err error) {
 	found := map[string]int{}
 	tagged, total := []string{}, 0
 	paths := mapping()
-	for path, item := range pairs(get(full, "paths")) {
+	for route, item := range pairs(get(full, "paths")) {
 		if ref := get(item, "$ref"); ref != nil {
 			if item = lookup(full, ref.Value); item == nil {
-				return nil, nil, fmt.Errorf("the path %s is a reference to %s, which is not in the document", path, ref.Value)
+				return nil, nil, fmt.Errorf("the path %s is a reference to %s, which is not in the document: bundle it first", route, ref.Value)
 			}
 		}
 		kept := mapping()
@@ -39,7 +43,7 @@ func cut(full *yaml.Node) (root *yaml.Node, notes []string, err error) {
 			id := text(get(op, "operationId"))
 			if !slices.Contains(operations, id) {
 				if slices.ContainsFunc(texts(get(op, "tags")), func(t string) bool { return strings.EqualFold(t, tag) }) {
-					tagged = append(tagged, fmt.Sprintf("%s (%s %s)", id, strings.ToUpper(method), path))
+					tagged = append(tagged, fmt.Sprintf("%s (%s %s)", id, strings.ToUpper(method), route))
 				}
 				continue
 			}
@@ -52,10 +56,34 @@ func cut(full *yaml.Node) (root *yaml.Node, notes []string, err error) {
 			set(kept, method, op)
 		}
 		if len(kept.Content) > 0 {
-			set(paths, path, kept)
+			set(paths, route, kept)
 		}
 	}
+	if err := eachOnce(found, tagged, total); err != nil {
+		return nil, nil, err
+	}
+	if len(tagged) > 0 {
+		notes = append(notes, fmt.Sprintf("The document has further operations with the tag %s, which are not taken over: %s. Who wants one adds it to tools/adopt/cut.go.", tag, strings.Join(tagged, ", ")))
+	}
 
+	root = mapping(scalar("openapi"), get(full, "openapi"), scalar("info"), clone(get(full, "info")))
+	if servers := get(full, "servers"); servers != nil {
+		set(root, "servers", clone(servers))
+	}
+	set(root, "tags", sequence(mapping(scalar("name"), scalar(tag))))
+	set(root, "paths", paths)
+	if components := get(full, "components"); components != nil {
+		set(root, "components", components)
+	}
+	if root, err = clean(ctx, root); err != nil {
+		return nil, nil, err
+	}
+	notes = append(notes, fmt.Sprintf("Cut from %d operations to %d, and from %d schemas to %d.", total, len(operations),
+		len(keys(get(full, "components", "schemas"))), len(keys(get(root, "components", "schemas")))))
+	return root, notes, resolved(root)
+}
+
+func eachOnce(found map[string]int, tagged []string, total int) error {
 	for _, id := range operations {
 		switch found[id] {
 		case 1:
@@ -64,27 +92,33 @@ func cut(full *yaml.Node) (root *yaml.Node, notes []string, err error) {
 			if len(tagged) > 0 {
 				also = fmt.Sprintf("; with the tag %s there are also %s", tag, strings.Join(tagged, ", "))
 			}
-			return nil, nil, fmt.Errorf("the operation %s is not in the document (it has %d operations%s). If it was renamed, say so in tools/adopt/cut.go and in the overlay", id, total, also)
+			return fmt.Errorf("the operation %s is not in the document (it has %d operations%s). If it was renamed, say so in tools/adopt/cut.go and in the overlay", id, total, also)
 		default:
-			return nil, nil, fmt.Errorf("the operation %s is in the document %d times", id, found[id])
+			return fmt.Errorf("the operation %s is in the document %d times: say in tools/adopt/cut.go which is meant", id, found[id])
 		}
 	}
-	if len(tagged) > 0 {
-		notes = append(notes, fmt.Sprintf("The document has further operations with the tag %s, which are not taken over: %s. Who wants one adds it to tools/adopt/cut.go.", tag, strings.Join(tagged, ", ")))
-	}
+	return nil
+}
 
-	root = mapping(scalar("openapi"), scalar("3.0.3"), scalar("info"), clone(get(full, "info")))
-	if servers := get(full, "servers"); servers != nil {
-		set(root, "servers", clone(servers))
+// clean drops the components that no path reaches.
+func clean(ctx context.Context, root *yaml.Node) (*yaml.Node, error) {
+	var data bytes.Buffer
+	if err := yaml.NewEncoder(&data).Encode(root); err != nil {
+		return nil, err
 	}
-	set(root, "tags", sequence(mapping(scalar("name"), scalar(tag))))
-	set(root, "paths", paths)
-	if err := reach(full, root); err != nil {
-		return nil, nil, err
+	doc, _, err := openapi.Unmarshal(ctx, &data, openapi.WithSkipValidation())
+	if err != nil {
+		return nil, err
 	}
-	n := len(keys(get(root, "components", "schemas")))
-	notes = append(notes, fmt.Sprintf("Cut from %d operations to %d, and from %d schemas to %d.", total, len(operations), len(keys(get(full, "components", "schemas"))), n))
-	return root, notes, nil
+	if err := openapi.Clean(ctx, doc); err != nil {
+		return nil, err
+	}
+	data.Reset()
+	if err := openapi.Marshal(ctx, doc, &data); err != nil {
+		return nil, err
+	}
+	cleaned, _, err := parse(data.Bytes())
+	return cleaned, err
 }
 
 // inherit gives an operation what it takes from its path and its document.
@@ -150,71 +184,43 @@ func inline(full, op *yaml.Node) error {
 	return err
 }
 
-// reach copies the components that the paths of root reach.
-func reach(full, root *yaml.Node) error {
-	type component struct{ kind, name string }
-	var todo []component
-	seen := map[component]bool{}
-	add := func(c component) {
-		if !seen[c] {
-			seen[c] = true
-			todo = append(todo, c)
-		}
-	}
-	visit := func(n *yaml.Node) error {
-		if ref := get(n, "$ref"); ref != nil {
-			steps, err := pointer(ref.Value)
-			if err != nil {
-				return fmt.Errorf("line %d: %w", ref.Line, err)
-			}
-			if len(steps) < 3 || steps[0] != "components" {
-				return fmt.Errorf("line %d: the reference %s does not lead to a component", ref.Line, ref.Value)
-			}
-			if lookup(full, ref.Value) == nil {
-				return fmt.Errorf("line %d: the reference %s leads nowhere", ref.Line, ref.Value)
-			}
-			add(component{steps[1], steps[2]})
-		}
-		for _, target := range pairs(get(n, "discriminator", "mapping")) {
-			if steps, err := pointer(target.Value); err == nil && len(steps) == 3 {
-				add(component{steps[1], steps[2]})
-			} else {
-				add(component{"schemas", target.Value})
-			}
-		}
-		for _, requirement := range items(get(n, "security")) {
-			for name := range pairs(requirement) {
-				add(component{"securitySchemes", name})
-			}
-		}
-		return nil
-	}
-
-	if err := walk(get(root, "paths"), named, visit); err != nil {
-		return err
-	}
-	components := mapping()
-	for len(todo) > 0 {
-		c := todo[0]
-		todo = todo[1:]
-		n := get(full, "components", c.kind, c.name)
-		if n == nil {
-			return fmt.Errorf("%s %s is used and not there", c.kind, c.name)
-		}
-		if resolve(full, n) == nil {
-			return fmt.Errorf("line %d: %s %s is a reference that leads to itself, or nowhere", n.Line, c.kind, c.name)
-		}
-		if get(components, c.kind) == nil {
-			set(components, c.kind, mapping())
-		}
-		n = clone(n)
-		set(get(components, c.kind), c.name, n)
-		if err := walk(n, object, visit); err != nil {
+// resolved sees to it that every reference leads somewhere in the document.
+func resolved(root *yaml.Node) error {
+	for name, s := range pairs(get(root, "components", "schemas")) {
+		if err := based(root, s, []string{name}); err != nil {
 			return err
 		}
 	}
-	if len(components.Content) > 0 {
-		set(root, "components", components)
+	return walk(root, object, func(n *yaml.Node) error {
+		ref := get(n, "$ref")
+		if ref == nil || ref.Kind != yaml.ScalarNode {
+			return nil
+		}
+		steps, err := pointer(ref.Value)
+		switch {
+		case err != nil:
+			return err
+		case steps[0] != "components" || len(steps) != 3:
+			return fmt.Errorf("the reference %s does not lead to a component: say there what it leads to", ref.Value)
+		case lookup(root, ref.Value) == nil:
+			return fmt.Errorf("the reference %s leads nowhere: ask for a document that is whole", ref.Value)
+		case resolve(root, n) == nil:
+			return fmt.Errorf("%s is a reference that leads to itself, or nowhere: mend it in the document", strings.Join(steps[1:], " "))
+		}
+		return nil
+	})
+}
+
+// based sees to it that no schema is its own base.
+func based(root, s *yaml.Node, above []string) error {
+	for _, part := range items(get(s, "allOf")) {
+		name := path.Base(text(get(part, "$ref")))
+		if slices.Contains(above, name) {
+			return fmt.Errorf("the schema %s is built of itself: mend it in the document", name)
+		}
+		if err := based(root, resolve(root, part), append(slices.Clone(above), name)); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -255,123 +261,55 @@ func resolve(root, n *yaml.Node) *yaml.Node {
 	return nil
 }
 
-// simplify drops from a cut document what says nothing in OpenAPI 3.0.3, and
-// puts what 3.1 says otherwise into words of 3.0.3.
-func simplify(root *yaml.Node, is31 bool) (notes []string, err error) {
-	note := func(n *yaml.Node, format string, args ...any) {
-		notes = append(notes, fmt.Sprintf("Line %d: ", n.Line)+fmt.Sprintf(format, args...))
-	}
-	err = walk(root, object, func(n *yaml.Node) error {
+// simplify drops from a cut document what says nothing, and writes one way what
+// can be written in two.
+func simplify(root *yaml.Node) {
+	_ = walk(root, object, func(n *yaml.Node) error {
 		for k, v := range pairs(n) {
-			switch {
-			case strings.HasPrefix(k, "x-"), k == "externalDocs":
-				remove(n, k)
-			case unsaid(k, v):
+			if strings.HasPrefix(k, "x-") || k == "externalDocs" || unsaid(n, k, v) {
 				remove(n, k)
 			}
 		}
-		if ref := get(n, "$ref"); ref != nil && ref.Kind == yaml.ScalarNode {
-			for k := range pairs(n) {
-				if k != "$ref" {
-					if is31 && !words[k] {
-						note(n, "%s beside a reference was dropped: OpenAPI 3.0 ignores it.", k)
-					}
-					remove(n, k)
-				}
-			}
+		if t := get(n, "type"); len(items(t)) == 1 {
+			set(n, "type", t.Content[0])
 		}
-		if is31 {
-			return lower(n, note)
+		if c := get(n, "const"); c != nil {
+			remove(n, "const")
+			set(n, "enum", sequence(c))
 		}
 		return nil
 	})
-	return notes, err
 }
 
-// lower turns one object of OpenAPI 3.1 into one of 3.0.3.
-func lower(n *yaml.Node, note func(*yaml.Node, string, ...any)) error {
-	null := func(c *yaml.Node) bool { return c.Value == "null" || c.Tag == "!!null" }
-	for name, p := range pairs(get(n, "properties")) {
-		if isTrue(p) { // a schema that allows anything
-			set(get(n, "properties"), name, mapping())
-		}
-	}
-	if t := get(n, "type"); text(t) == "null" {
-		set(n, "type", sequence(t))
-	}
-	if t := get(n, "type"); t != nil && t.Kind == yaml.SequenceNode {
-		rest := slices.DeleteFunc(slices.Clone(t.Content), null)
-		if len(rest) < len(t.Content) {
-			set(n, "nullable", yes())
-		}
-		switch len(rest) {
-		case 0:
-			return fmt.Errorf("line %d: a schema whose only type is null cannot be said in OpenAPI 3.0", n.Line)
-		case 1:
-			set(n, "type", rest[0])
-		default:
-			remove(n, "type")
-			several := sequence()
-			for _, r := range rest {
-				several.Content = append(several.Content, mapping(scalar("type"), r))
+// fillURLs puts our URLs where the flows of a cut document have empty ones,
+// which say nothing.
+func fillURLs(current, root *yaml.Node) (notes []string, err error) {
+	for name, scheme := range pairs(get(root, "components", "securitySchemes")) {
+		ours := get(current, "components", "securitySchemes", name)
+		var empty []string
+		fill := func(at string, n, our *yaml.Node) {
+			for k, v := range pairs(n) {
+				if !strings.HasSuffix(k, "Url") || v.Value != "" || v.Kind != yaml.ScalarNode {
+					continue
+				}
+				empty = append(empty, at+k)
+				switch known := get(our, k); {
+				case known != nil:
+					set(n, k, clone(known))
+				case k == "refreshUrl": // which is optional
+					remove(n, k)
+				default:
+					err = fmt.Errorf("the security scheme %s is new and its %s%s is empty: write it into the document first", name, at, k)
+				}
 			}
-			set(n, "anyOf", several)
+		}
+		fill("", scheme, ours)
+		for flow, n := range pairs(get(scheme, "flows")) {
+			fill(flow+" ", n, get(ours, "flows", flow))
+		}
+		if len(empty) > 0 {
+			notes = append(notes, fmt.Sprintf("The security scheme %s has empty URLs, which say nothing; ours stay: %s.", name, strings.Join(empty, ", ")))
 		}
 	}
-	if c := get(n, "const"); c != nil {
-		remove(n, "const")
-		set(n, "enum", sequence(c))
-		if get(n, "type") == nil && c.Tag == "!!str" {
-			set(n, "type", scalar("string"))
-		}
-	}
-	if e := get(n, "enum"); e != nil && slices.ContainsFunc(e.Content, func(c *yaml.Node) bool { return c.Tag == "!!null" }) {
-		e.Content = slices.DeleteFunc(e.Content, func(c *yaml.Node) bool { return c.Tag == "!!null" })
-		set(n, "nullable", yes())
-	}
-	for _, bound := range []string{"Minimum", "Maximum"} {
-		if b := get(n, "exclusive"+bound); b != nil && b.Tag != "!!bool" {
-			set(n, strings.ToLower(bound), b)
-			set(n, "exclusive"+bound, yes())
-		}
-	}
-	for _, k := range []string{"anyOf", "oneOf"} {
-		alternatives := items(get(n, k))
-		rest := slices.DeleteFunc(slices.Clone(alternatives), func(c *yaml.Node) bool { return text(get(c, "type")) == "null" })
-		if len(rest) == len(alternatives) {
-			continue
-		}
-		remove(n, k)
-		if len(rest) != 1 {
-			set(n, k, sequence(rest...))
-			set(n, "nullable", yes())
-			continue
-		}
-		if get(rest[0], "$ref") == nil {
-			set(n, "nullable", yes())
-		} else {
-			// A reference has no room for more; Go has a pointer there anyway.
-			note(n, "that %s may be null cannot be said beside the reference in OpenAPI 3.0 and was dropped.", text(get(rest[0], "$ref")))
-			n.Content = slices.DeleteFunc(n.Content, func(*yaml.Node) bool { return true })
-		}
-		for rk, rv := range pairs(rest[0]) {
-			set(n, rk, rv)
-		}
-	}
-	if text(get(n, "contentEncoding")) == "base64" {
-		set(n, "format", scalar("byte"))
-	}
-	for _, k := range []string{"$schema", "$id", "$comment", "$anchor", "contentEncoding", "contentMediaType"} {
-		remove(n, k)
-	}
-	for _, k := range []string{
-		"prefixItems", "if", "then", "else", "contains", "propertyNames", "patternProperties", "dependentSchemas",
-		"dependentRequired", "unevaluatedProperties", "unevaluatedItems", "$defs", "$dynamicRef",
-	} {
-		if v := get(n, k); v != nil {
-			note(v, "%s cannot be said in OpenAPI 3.0 and was dropped.", k)
-			remove(n, k)
-		}
-	}
-	return nil
+	return notes, err
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 
 	"gopkg.in/yaml.v3"
@@ -40,10 +41,13 @@ func parse(data []byte) (root *yaml.Node, notes []string, err error) {
 	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
 		return nil, nil, errors.New("it is no OpenAPI document: its top is not a mapping")
 	}
-	root, err = expand(doc.Content[0], nil)
-	if err != nil {
-		return nil, nil, err
+	// Decoding finds what a tree of nodes passes over: keys that are there twice,
+	// aliases within themselves.
+	var whole any
+	if err := doc.Decode(&whole); err != nil {
+		return nil, nil, fmt.Errorf("%w: mend the document first", err)
 	}
+	root = expand(doc.Content[0])
 	switch version := text(get(root, "openapi")); {
 	case strings.HasPrefix(version, "3.0"), strings.HasPrefix(version, "3.1"):
 		return root, notes, nil
@@ -56,55 +60,39 @@ func parse(data []byte) (root *yaml.Node, notes []string, err error) {
 }
 
 // expand replaces aliases by what they stand for, and merge keys by what they
-// bring. above are the nodes on the way down.
-func expand(n *yaml.Node, above []*yaml.Node) (*yaml.Node, error) {
+// bring.
+func expand(n *yaml.Node) *yaml.Node {
 	if n.Kind == yaml.AliasNode {
 		n = n.Alias
 	}
-	if slices.Contains(above, n) {
-		return nil, fmt.Errorf("the alias in line %d contains itself", n.Line)
-	}
-	above = append(above, n)
 	out := *n
-	out.Anchor = ""
-	out.Content = make([]*yaml.Node, 0, len(n.Content))
+	out.Anchor, out.Content = "", nil
+	if n.Kind != yaml.MappingNode {
+		for _, c := range n.Content {
+			out.Content = append(out.Content, expand(c))
+		}
+		return &out
+	}
 	var merged []*yaml.Node
-	for i, c := range n.Content {
-		isKey := n.Kind == yaml.MappingNode && i%2 == 0
-		if n.Kind == yaml.MappingNode && i%2 == 1 && n.Content[i-1].Tag == "!!merge" {
-			m, err := expand(c, above)
-			if err != nil {
-				return nil, err
-			}
-			merged = append(merged, m)
-			continue
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		v := expand(n.Content[i+1])
+		switch {
+		case n.Content[i].Tag != "!!merge":
+			out.Content = append(out.Content, expand(n.Content[i]), v)
+		case v.Kind == yaml.SequenceNode:
+			merged = append(merged, v.Content...)
+		default:
+			merged = append(merged, v)
 		}
-		if isKey && c.Tag == "!!merge" {
-			continue
-		}
-		if isKey && get(&out, c.Value) != nil {
-			return nil, fmt.Errorf("the key %q in line %d is there twice", c.Value, c.Line)
-		}
-		c, err := expand(c, above)
-		if err != nil {
-			return nil, err
-		}
-		out.Content = append(out.Content, c)
 	}
-	for _, m := range merged {
-		sources := []*yaml.Node{m}
-		if m.Kind == yaml.SequenceNode {
-			sources = m.Content
-		}
-		for _, source := range sources {
-			for k, v := range pairs(source) {
-				if get(&out, k) == nil {
-					set(&out, k, v)
-				}
+	for _, source := range merged {
+		for k, v := range pairs(source) {
+			if get(&out, k) == nil {
+				set(&out, k, v)
 			}
 		}
 	}
-	return &out, nil
+	return &out
 }
 
 // get gives the value of a key, nil where there is none.
@@ -204,17 +192,43 @@ func isTrue(n *yaml.Node) bool {
 	return v
 }
 
-// unsaid reports whether a key says no more with its value than without.
-func unsaid(key string, v *yaml.Node) bool {
+// unsaid reports whether a key of an object says no more with its value than
+// without: OpenAPI's defaults.
+func unsaid(n *yaml.Node, key string, v *yaml.Node) bool {
+	on, isBool := boolean(v)
+	style, explode := serialization(n)
 	switch key {
-	case "required", "deprecated", "nullable", "readOnly", "writeOnly", "allowEmptyValue":
-		on, ok := boolean(v)
-		return ok && !on || v.Kind == yaml.SequenceNode && len(v.Content) == 0
+	case "required", "deprecated", "nullable", "readOnly", "writeOnly", "allowEmptyValue", "allowReserved", "uniqueItems", "exclusiveMinimum", "exclusiveMaximum", "parameters":
+		return isBool && !on || v.Kind == yaml.SequenceNode && len(v.Content) == 0
+	case "additionalProperties":
+		return isBool && on || v.Kind == yaml.MappingNode && len(v.Content) == 0
+	case "minLength", "minItems", "minProperties":
+		return v.Value == "0"
+	case "style":
+		without := clone(n)
+		remove(without, key)
+		standard, _ := serialization(without)
+		return style == standard
+	case "explode":
+		return isBool && explode == strconv.FormatBool(style == "form")
 	}
 	return false
 }
 
-func yes() *yaml.Node { return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: "true"} }
+// serialization returns how a parameter, a header or a part of a body is sent.
+func serialization(n *yaml.Node) (style, explode string) {
+	style = text(get(n, "style"))
+	in := text(get(n, "in"))
+	switch {
+	case style != "":
+	case in == "path", in == "header", in == "" && get(n, "schema") != nil:
+		style = "simple"
+	default:
+		style = "form"
+	}
+	on, said := boolean(get(n, "explode"))
+	return style, strconv.FormatBool(said && on || !said && style == "form")
+}
 
 func mapping(content ...*yaml.Node) *yaml.Node {
 	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: content}

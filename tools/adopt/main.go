@@ -1,7 +1,7 @@
 // Command adopt takes a full Pieces OpenAPI document, cuts it to the contract,
 // makes the Go code anew, tests it, and reports what that means to users.
 //
-//	adopt [-module folder] [-force] document
+//	adopt [-module folder] [-force] [-n] [-test command] document
 //	adopt [-module folder] -since revision
 //
 // The second form changes nothing: it reports what the working tree changes
@@ -10,6 +10,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -18,6 +19,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"gopkg.in/yaml.v3"
 )
@@ -28,27 +30,34 @@ const (
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	defer stop()
 
-	a := adoption{out: os.Stdout, test: []string{"./..."}}
+	a := adoption{out: os.Stdout}
 	flag.StringVar(&a.module, "module", "..", "`folder` of the library")
 	flag.BoolVar(&a.force, "force", false, "take the files over although the overlay doesn't fit or the tests fail")
 	flag.BoolVar(&a.dry, "n", false, "report, and change nothing")
+	test := flag.String("test", "go test ./...", "the `command` that tests the library")
 	since := flag.String("since", "\x00", "report what the working tree changes against a `revision`")
+	moving := flag.String("move", "", "for adopt itself: move files in from this `folder`")
 	flag.Parse()
+	a.test = strings.Fields(*test)
 
 	var err error
-	if *since != "\x00" && flag.NArg() == 0 {
+	switch {
+	case *moving != "":
+		err = moveIn(a.module, *moving, flag.Args())
+	case *since != "\x00" && flag.NArg() == 0:
 		err = a.report(ctx, *since)
-	} else if flag.NArg() == 1 {
+	case flag.NArg() == 1:
 		err = a.adopt(ctx, flag.Arg(0))
-	} else {
+	default:
 		flag.Usage()
 		os.Exit(2)
 	}
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "\nadopt: %v\n", err)
+		stop()
 		os.Exit(1)
 	}
 }
@@ -56,138 +65,117 @@ func main() {
 type adoption struct {
 	module     string
 	force, dry bool
-	test       []string // what go test is to test
+	test       []string // the command that tests the library
 	out        io.Writer
 }
 
 func (a *adoption) adopt(ctx context.Context, path string) error {
+	err := a.try(ctx, path)
+	if ctx.Err() != nil && err != nil && !errors.Is(err, errMoved) {
+		return unchanged("it was interrupted")
+	}
+	return err
+}
+
+func (a *adoption) try(ctx context.Context, path string) error {
 	if err := a.absolute(); err != nil {
 		return err
 	}
-	current, err := load(filepath.Join(a.module, documentFile))
-	if err != nil {
+	if err := recoverMove(a.module); err != nil {
 		return err
 	}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return err
+		return unchanged("%w", err)
+	}
+	tmp, err := os.MkdirTemp("", "adopt-")
+	if err != nil {
+		return unchanged("%w", err)
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	before, after := filepath.Join(tmp, "before"), filepath.Join(tmp, "after")
+	if err := errors.Join(copyModule(ctx, a.module, before), copyModule(ctx, before, after)); err != nil {
+		return unchanged("%w", err)
+	}
+
+	fresh, err := a.rewrite(ctx, before, after, path, data)
+	if err != nil {
+		return unchanged("%w", err)
+	}
+	d, err := a.contract(ctx, before, after)
+	if err != nil {
+		return unchanged("%w", err)
+	}
+	if d.misfits > 0 {
+		return a.stop(ctx, tmp, "%d of the overlay's actions no longer fit the document: see Overlay above, and mend api/overlay.yaml", d.misfits)
+	}
+	if out, err := command(ctx, after, "go", "generate", "./..."); err != nil {
+		return a.failed(ctx, tmp, "Go", out, "the generator refuses the document: see Go above")
+	}
+	files, err := generated(before, after)
+	if err != nil {
+		return unchanged("%w", err)
+	}
+	if out, err := command(ctx, after, "go", "build", "./..."); err != nil {
+		if !compileError.MatchString(out) {
+			return a.failed(ctx, tmp, "Go", out, "the Go command fails, and not for the code: see Go above")
+		}
+		return a.failed(ctx, tmp, "Go", out, "hand-written code uses what the document no longer has: see Go and Contract above")
+	}
+	api, err := a.compareGo(ctx, before, after)
+	if err != nil {
+		return unchanged("the Go API cannot be compared: %w", err)
+	}
+	tests, testErr := "", error(nil)
+	if len(files) > 0 {
+		if tests, testErr = command(ctx, after, a.test[0], a.test[1:]...); testErr == nil {
+			list(a.out, "Tests", nil, "All pass.")
+		}
+	} else {
+		list(a.out, "Tests", nil, "Not run: no file changes.")
+	}
+	list(a.out, "Words", append(d.unworded, fresh...), "Nothing is left to write.")
+	list(a.out, "Version", nil, "What has to rise: "+api.bump(len(d.breaking) > 0, compiled(files))+".")
+	if testErr != nil {
+		return a.failed(ctx, tmp, "Tests", tests, "the tests fail with this document: see Tests above; Contract says what changed under them")
+	}
+	return a.take(ctx, tmp, files)
+}
+
+// rewrite brings the facts of a full document into the copy that is to change,
+// and returns what is left to write there.
+func (a *adoption) rewrite(ctx context.Context, before, after, path string, data []byte) (todo []string, err error) {
+	current, err := load(filepath.Join(before, documentFile))
+	if err != nil {
+		return nil, err
 	}
 	u, err := updateOf(ctx, current, data)
 	if err != nil {
-		return unchanged("%s: %w", path, err)
+		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	merged := u.merged
 	fmt.Fprintf(a.out, "# Adopting %s\n\nOpenAPI %s, %d lines.\n", filepath.Base(path), u.version, strings.Count(string(data), "\n"))
 	for _, note := range u.notes {
 		fmt.Fprintln(a.out, note)
 	}
-	list(a.out, "Contract", u.contract, "Nothing changed.")
-
-	overlay, err := lay(filepath.Join(a.module, overlayFile), current, merged)
-	if err != nil {
-		return unchanged("%w", err)
-	}
-	list(a.out, "Overlay", append(overlay.misfit, overlay.notes...), "Every action fits.")
-	laid, err := lay(filepath.Join(a.module, overlayFile), current, current)
-	if err != nil {
-		return unchanged("%w", err)
-	}
-	was, is := factsOf(laid.root), factsOf(overlay.root)
-	if len(overlay.misfit) == 0 {
-		list(a.out, "Contract with its overlay", compare(was, is), "Nothing changed.")
-	}
-
-	tmp, err := os.MkdirTemp("", "adopt-")
-	if err != nil {
-		return err
-	}
-	defer func() { _ = os.RemoveAll(tmp) }()
-	if err := copyModule(a.module, tmp); err != nil {
-		return err
-	}
-	// A document that says the same stays as it is, byte for byte.
-	if !same(current, merged) {
-		formatted, err := format(merged)
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(tmp, documentFile), formatted, 0o600); err != nil {
-			return err
-		}
-	}
-	if len(overlay.misfit) > 0 {
-		return a.stop(tmp, "%d of the overlay's actions no longer fit the document: see Overlay above, and mend api/overlay.yaml", len(overlay.misfit))
-	}
-
-	if out, err := command(ctx, tmp, "go", "generate", "./..."); err != nil {
-		list(a.out, "Go", complaints(out), "")
-		return a.stop(tmp, "the generator refuses the document: see Go above")
-	}
-	files, err := changed(a.module, tmp)
-	if err != nil {
-		return err
-	}
-
-	// The Go API can be compared where the code compiles.
-	if out, err := command(ctx, tmp, "go", "build", "./..."); err != nil {
-		list(a.out, "Go", complaints(out), "")
-		return a.stop(tmp, "hand-written code uses what the document no longer gives: see Go and Contract above")
-	}
-	diff, err := compareGo(ctx, a.module, a.module, tmp)
-	if err != nil {
-		return unchanged("the Go API cannot be compared: %w", err)
-	}
-	a.printGo(diff)
-
-	tests := "Not run: no file changes."
-	var failed error
-	if len(files) > 0 {
-		tests = "All pass."
-		if out, err := command(ctx, tmp, "go", append([]string{"test"}, a.test...)...); err != nil {
-			failed = err
-			list(a.out, "Tests", complaints(out), "")
-		}
-	}
-	if failed == nil {
-		list(a.out, "Tests", nil, tests)
-	}
-
-	var todo []string
-	for _, place := range u.unworded {
-		todo = append(todo, place+" is new and wants a description.")
-	}
 	for _, place := range u.dropped {
 		todo = append(todo, "The example of "+place+" no longer fitted its schema and was dropped: write another.")
 	}
-	list(a.out, "Words", todo, "Nothing is left to write.")
-	list(a.out, "Version", nil, "What has to rise: "+diff.bump(demands(was, is), compiled(files))+".")
-	if failed != nil {
-		return a.stop(tmp, "the tests fail with this document: see Tests above; Contract says what changed under them")
+	if same(current, u.merged) { // it stays as it is, byte for byte
+		return todo, nil
 	}
-
-	switch {
-	case len(files) == 0:
-		fmt.Fprintln(a.out, "\nNothing changed: the files say what this document says.")
-		return nil
-	case a.dry:
-		fmt.Fprintln(a.out, "\nNothing was changed, as was asked for. Would change:", strings.Join(files, ", "))
-		return nil
+	formatted, err := format(u.merged)
+	if err != nil {
+		return nil, err
 	}
-	if err := moveIn(a.module, tmp, files); err != nil {
-		return err
-	}
-	fmt.Fprintln(a.out, "\nChanged:", strings.Join(files, ", "))
-	return nil
+	return todo, os.WriteFile(filepath.Join(after, documentFile), formatted, 0o600)
 }
 
 // update is what a full document makes of the current one.
 type update struct {
-	version  string     // of OpenAPI
-	merged   *yaml.Node // the current document with its facts
-	notes    []string   // of reading it
-	contract []string   // what changed
-	unworded []string   // places that want a description
-	dropped  []string   // places whose example no longer fits
+	version string     // of OpenAPI
+	merged  *yaml.Node // the current document with its facts
+	notes   []string   // of reading it
+	dropped []string   // places whose example no longer fits
 }
 
 func updateOf(ctx context.Context, current *yaml.Node, data []byte) (*update, error) {
@@ -196,51 +184,121 @@ func updateOf(ctx context.Context, current *yaml.Node, data []byte) (*update, er
 		return nil, fmt.Errorf("cannot be read: %w", err)
 	}
 	u := &update{version: text(get(full, "openapi"))}
-	root, cutNotes, err := cut(full)
+	root, cutNotes, err := cut(ctx, full)
 	if err != nil {
 		return nil, err
 	}
-	lowered, err := simplify(root, strings.HasPrefix(u.version, "3.1"))
+	u.notes = append(notes, cutNotes...)
+	simplify(root)
+	if v := get(current, "openapi"); strings.HasPrefix(u.version, v.Value[:4]) { // 3.0.0 says what 3.0.3 says
+		set(root, "openapi", v)
+	}
+	filled, err := fillURLs(current, root)
 	if err != nil {
 		return nil, err
 	}
-	u.notes = slices.Concat(notes, cutNotes, lowered)
+	u.notes = append(u.notes, filled...)
 	says := factsOf(root)
-	var m merger
-	u.merged = m.document(current, root)
-	u.unworded = m.unworded
+	u.merged = merge(current, root)
 	if u.dropped, err = dropExamples(ctx, u.merged); err != nil {
 		return nil, fmt.Errorf("cut to the contract, it is not valid: %w", err)
 	}
-
-	u.contract = compare(factsOf(current), factsOf(u.merged))
-	equal := same(current, u.merged)
-	if lost := compare(says, factsOf(u.merged)); len(lost) > 0 || len(u.contract) > 0 && equal {
-		return nil, fmt.Errorf("the merge lost something, which is a mistake in tools/adopt: %s", strings.Join(append(lost, u.contract...), "; "))
-	}
-	if was, is := text(get(current, "info", "version")), text(get(u.merged, "info", "version")); was != is {
-		u.contract = append(u.contract, fmt.Sprintf("version of the document: %s now, was %s", is, was))
-	}
-	if len(u.contract) == 0 && !equal {
-		u.contract = []string{"something that this report has no words for: see the diff of " + documentFile}
+	if lost := compare(says, factsOf(u.merged)); len(lost) > 0 {
+		return nil, fmt.Errorf("the merge lost something, which is a mistake in tools/adopt: %s", strings.Join(lost, "; "))
 	}
 	return u, nil
 }
 
+// difference is what changed between two trees of the library.
+type difference struct {
+	misfits            int // actions of the overlay
+	breaking, unworded []string
+}
+
+// contract compares the documents of two trees, alone and with their overlays,
+// and prints what it finds.
+func (a *adoption) contract(ctx context.Context, before, after string) (*difference, error) {
+	was, err := load(filepath.Join(before, documentFile))
+	if err != nil {
+		return nil, err
+	}
+	is, err := load(filepath.Join(after, documentFile))
+	if err != nil {
+		return nil, err
+	}
+	lines := changes(was, is)
+	list(a.out, "Contract", lines, "Nothing changed.")
+	old, err := lay(filepath.Join(before, overlayFile), was, was)
+	if err != nil {
+		return nil, err
+	}
+	now, err := lay(filepath.Join(after, overlayFile), was, is)
+	if err != nil {
+		return nil, err
+	}
+	list(a.out, "Overlay", append(now.misfit, now.notes...), "Every action fits.")
+	d := &difference{misfits: len(now.misfit)}
+	if d.misfits == 0 {
+		laid := slices.DeleteFunc(changes(old.root, now.root), func(l string) bool { return slices.Contains(lines, l) })
+		if len(laid) > 0 {
+			list(a.out, "Contract with its overlay, besides", laid, "")
+		}
+		list(a.out, "Secrets", secrets(contractOf(old.root), contractOf(now.root)), "No new string stands beside a secret.")
+		d.unworded = unworded(contractOf(was), contractOf(is), contractOf(now.root))
+	}
+	if d.breaking, err = a.breaks(ctx, [][2]*yaml.Node{{was, is}, {old.root, now.root}}); err != nil {
+		return nil, err
+	}
+	list(a.out, "Breaking on the wire", d.breaking, "Nothing.")
+	return d, nil
+}
+
 // stop ends an adoption that doesn't work out; by force, what there is of it
 // is taken over nonetheless.
-func (a *adoption) stop(tmp, format string, args ...any) error {
+func (a *adoption) stop(ctx context.Context, tmp, format string, args ...any) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
 	if !a.force {
 		return unchanged(format+". To mend it in place, take the files over all the same with FORCE=1", args...)
 	}
-	files, err := changed(a.module, tmp)
+	files, err := generated(filepath.Join(tmp, "before"), filepath.Join(tmp, "after"))
 	if err != nil {
+		return unchanged("%w", err)
+	}
+	if err := a.move(ctx, tmp, files); err != nil {
 		return err
 	}
-	if err := moveIn(a.module, tmp, files); err != nil {
+	return fmt.Errorf("%w by force (%s), although "+format, slices.Insert(args, 0, any(errMoved), any(strings.Join(files, ", ")))...)
+}
+
+// failed ends an adoption for what a command printed. A full disk is no fault
+// of the document, and nothing to take over by force.
+func (a *adoption) failed(ctx context.Context, tmp, title, out, why string) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	list(a.out, title, complaints(out), "")
+	if s := machine.FindString(out); s != "" {
+		return unchanged("this machine gave out (%s): see %s above", s, title)
+	}
+	return a.stop(ctx, tmp, why)
+}
+
+func (a *adoption) take(ctx context.Context, tmp string, files []string) error {
+	switch {
+	case len(files) == 0:
+		fmt.Fprintln(a.out, "\nNothing changed: the files say what this document says.")
+		return nil
+	case a.dry:
+		fmt.Fprintln(a.out, "\nNothing was changed, as was asked for. Would change:", strings.Join(files, ", "))
+		return nil
+	}
+	if err := a.move(ctx, tmp, files); err != nil {
 		return err
 	}
-	return fmt.Errorf("taken over by force (%s), although "+format, slices.Insert(args, 0, any(strings.Join(files, ", ")))...)
+	fmt.Fprintln(a.out, "\nChanged:", strings.Join(files, ", "))
+	return nil
 }
 
 func unchanged(format string, args ...any) error {
@@ -264,17 +322,6 @@ func load(path string) (*yaml.Node, error) {
 	return root, nil
 }
 
-func (a *adoption) printGo(d *goAPI) {
-	var lines []string
-	for _, l := range d.incompatible {
-		lines = append(lines, "breaking: "+l)
-	}
-	for _, l := range d.compatible {
-		lines = append(lines, "compatible: "+l)
-	}
-	list(a.out, "Go API", lines, "Nothing changed.")
-}
-
 // report compares the working tree with a revision.
 func (a *adoption) report(ctx context.Context, revision string) error {
 	if err := a.absolute(); err != nil {
@@ -290,12 +337,12 @@ func (a *adoption) report(ctx context.Context, revision string) error {
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
 	archive := filepath.Join(tmp, "base.tar")
+	if out, err := command(ctx, a.module, "git", "archive", "-o", archive, revision); err != nil {
+		return fmt.Errorf("%w\n%s", err, out)
+	}
 	base := filepath.Join(tmp, "base")
 	if err := os.Mkdir(base, 0o750); err != nil {
 		return err
-	}
-	if out, err := command(ctx, a.module, "git", "archive", "-o", archive, revision); err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
 	}
 	if out, err := command(ctx, base, "tar", "-xf", archive); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
@@ -306,56 +353,21 @@ func (a *adoption) report(ctx context.Context, revision string) error {
 	}
 
 	fmt.Fprintf(a.out, "# The working tree against %s\n", revision)
-	was, err := load(filepath.Join(base, documentFile))
+	d, err := a.contract(ctx, base, a.module)
 	if err != nil {
 		return err
 	}
-	is, err := load(filepath.Join(a.module, documentFile))
+	if d.misfits > 0 {
+		return fmt.Errorf("%d of the overlay's actions do not fit the document", d.misfits)
+	}
+	api, err := a.compareGo(ctx, base, a.module)
 	if err != nil {
 		return err
 	}
-	list(a.out, "Contract", compare(factsOf(was), factsOf(is)), "Nothing changed.")
-
-	before, err := lay(filepath.Join(base, overlayFile), was, was)
+	files, err := command(ctx, a.module, "bash", "-c", `git diff --name-only --no-renames --relative "$0"; git ls-files --others --exclude-standard`, revision)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w\n%s", err, files)
 	}
-	after, err := lay(filepath.Join(a.module, overlayFile), was, is)
-	if err != nil {
-		return err
-	}
-	old, now := factsOf(before.root), factsOf(after.root)
-	list(a.out, "Contract with its overlay", compare(old, now), "Nothing changed.")
-	list(a.out, "Overlay", append(after.misfit, after.notes...), "Every action fits.")
-	if len(after.misfit) > 0 {
-		return fmt.Errorf("%d of the overlay's actions do not fit the document", len(after.misfit))
-	}
-
-	diff, err := compareGo(ctx, a.module, base, a.module)
-	if err != nil {
-		return err
-	}
-	a.printGo(diff)
-	files, err := changedSince(ctx, a.module, revision)
-	if err != nil {
-		return err
-	}
-	list(a.out, "Version", nil, "What has to rise: "+diff.bump(demands(old, now), compiled(files))+".")
+	list(a.out, "Version", nil, "What has to rise: "+api.bump(len(d.breaking) > 0, compiled(strings.Fields(files)))+".")
 	return nil
-}
-
-// changedSince lists the files that differ from a revision, new ones included.
-func changedSince(ctx context.Context, module, revision string) ([]string, error) {
-	var files []string
-	for _, args := range [][]string{
-		{"diff", "--name-only", "--no-renames", "--relative", revision},
-		{"ls-files", "--others", "--exclude-standard"},
-	} {
-		out, err := command(ctx, module, "git", args...)
-		if err != nil {
-			return nil, fmt.Errorf("%w\n%s", err, out)
-		}
-		files = append(files, strings.Fields(out)...)
-	}
-	return files, nil
 }

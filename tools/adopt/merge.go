@@ -11,29 +11,6 @@ import (
 	"gopkg.in/yaml.v3"
 )
 
-// A merger brings the facts of a new document into the current one: what is in
-// both keeps its place and its words, what is gone goes, and what is new comes
-// without words, which are ours to write.
-type merger struct {
-	at       []string // the document's own names on the way down
-	unworded []string // new places, which want a description
-}
-
-// enter notes a name on the way down, and gives the way back.
-func (m *merger) enter(name string) func() {
-	m.at = append(m.at, name)
-	return func() { m.at = m.at[:len(m.at)-1] }
-}
-
-// wants notes that the place under a name has no words yet.
-func (m *merger) wants(key, name string) {
-	kind := map[string]string{"properties": "field", "responses": "response"}[key]
-	if kind == "" {
-		kind = strings.TrimSuffix(key, "s")
-	}
-	m.unworded = append(m.unworded, strings.TrimSpace(kind+" "+strings.Join(append(slices.Clone(m.at), name), " ")))
-}
-
 // order is that of keys that are new in an object; the rest follow by name.
 var order = []string{
 	"openapi", "info", "servers", "tags", "paths", "components",
@@ -41,34 +18,61 @@ var order = []string{
 	"style", "explode", "schema", "security", "parameters", "requestBody", "responses", "headers", "content",
 }
 
-func (m *merger) document(current, cut *yaml.Node) *yaml.Node {
+// merge brings the facts of a new document into the current one: what is in
+// both keeps its place and its words, what is gone goes, and what is new comes
+// without words, which are ours to write.
+func merge(current, cut *yaml.Node) *yaml.Node {
+	current = clone(current)
 	// What the document says of itself is ours too, but for its version.
-	info := clone(get(current, "info"))
+	info := get(current, "info")
 	if v := text(get(cut, "info", "version")); v != "" && v != text(get(info, "version")) {
 		set(info, "version", scalar(v)) // which may come as a number
 	}
 	set(cut, "info", info)
-	set(cut, "openapi", get(current, "openapi"))
-	return m.node(current, cut, object, "")
+	rehouse(get(current, "paths"), get(cut, "paths"))
+	return mergeNode(current, cut, object, "")
 }
 
-func (m *merger) node(current, cut *yaml.Node, kind int, key string) *yaml.Node {
-	if current != nil && current.Kind == cut.Kind {
-		switch cut.Kind {
-		case yaml.MappingNode:
-			return m.mapping(current, cut, kind, key)
-		case yaml.SequenceNode:
-			return m.sequence(current, cut, key)
-		}
-		if same(current, cut) {
-			return current
+// rehouse moves the operations of the current document to the paths that they
+// have in the new one: an operation is known by its operationId.
+func rehouse(current, cut *yaml.Node) {
+	type address struct{ path, method string }
+	now := map[string]address{}
+	for path, item := range pairs(cut) {
+		for method, op := range pairs(item) {
+			now[text(get(op, "operationId"))] = address{path, method}
 		}
 	}
-	switch cut.Kind {
-	case yaml.MappingNode:
-		return m.mapping(mapping(), cut, kind, key)
-	case yaml.SequenceNode:
-		return m.sequence(sequence(), cut, key)
+	was := clone(current)
+	current.Content = nil
+	for path, item := range pairs(was) {
+		for method, op := range pairs(item) {
+			to, ok := now[text(get(op, "operationId"))]
+			if !ok {
+				to = address{path, method}
+			}
+			if get(current, to.path) == nil {
+				set(current, to.path, mapping())
+			}
+			set(get(current, to.path), to.method, op)
+		}
+	}
+}
+
+func mergeNode(current, cut *yaml.Node, kind int, key string) *yaml.Node {
+	switch {
+	case cut.Kind == yaml.MappingNode:
+		if current == nil || current.Kind != cut.Kind {
+			current = mapping()
+		}
+		return mergeMapping(current, cut, kind, key)
+	case cut.Kind == yaml.SequenceNode:
+		if current == nil || current.Kind != cut.Kind {
+			current = sequence()
+		}
+		return mergeSequence(current, cut, key)
+	case current != nil && current.Kind == cut.Kind && same(current, cut):
+		return current
 	}
 	out := *cut
 	out.HeadComment, out.LineComment, out.FootComment = "", "", ""
@@ -76,9 +80,9 @@ func (m *merger) node(current, cut *yaml.Node, kind int, key string) *yaml.Node 
 	return &out
 }
 
-func (m *merger) mapping(current, cut *yaml.Node, kind int, key string) *yaml.Node {
-	if ref := get(cut, "$ref"); ref != nil && kind == object { // which has no room for words
-		return mapping(scalar("$ref"), scalar(ref.Value))
+func mergeMapping(current, cut *yaml.Node, kind int, key string) *yaml.Node {
+	if ref := get(cut, "$ref"); ref != nil && kind == object { // a description beside it is no fact
+		cut = bare(cut, object)
 	}
 	out := *current
 	out.Content = nil
@@ -88,7 +92,7 @@ func (m *merger) mapping(current, cut *yaml.Node, kind int, key string) *yaml.No
 		k, v := current.Content[i], current.Content[i+1]
 		next := get(cut, k.Value)
 		switch {
-		case kind == object && words[k.Value], key == "scopes" && next != nil:
+		case kind == object && words[k.Value] && get(cut, "$ref") == nil, key == "scopes" && next != nil:
 			add(k, v)
 		case next != nil && kind == object && opaque[k.Value] && k.Value != "enum":
 			if !same(v, next) {
@@ -96,13 +100,8 @@ func (m *merger) mapping(current, cut *yaml.Node, kind int, key string) *yaml.No
 			}
 			add(k, v)
 		case next != nil:
-			leave := func() {}
-			if kind == named {
-				leave = m.enter(k.Value)
-			}
-			add(k, m.node(v, next, below(kind, k.Value), k.Value))
-			leave()
-		case kind == object && unsaid(k.Value, v):
+			add(k, mergeNode(v, next, below(kind, k.Value), k.Value))
+		case kind == object && unsaid(current, k.Value, v):
 			add(k, v)
 		}
 	}
@@ -129,18 +128,10 @@ func (m *merger) mapping(current, cut *yaml.Node, kind int, key string) *yaml.No
 			add(scalar(k), bare(v, data))
 			continue
 		}
-		if kind == named && key != "content" && key != "paths" && key != "security" && get(v, "$ref") == nil {
-			m.wants(key, k)
-		}
 		if key == "scopes" {
 			v = scalar("")
 		}
-		leave := func() {}
-		if kind == named {
-			leave = m.enter(k)
-		}
-		v = m.node(nil, v, below(kind, k), k)
-		leave()
+		v = mergeNode(nil, v, below(kind, k), k)
 		if kind == named && key == "responses" && get(v, "$ref") == nil {
 			// The one description that OpenAPI insists on.
 			v.Content = append([]*yaml.Node{scalar("description"), scalar(answer(k))}, v.Content...)
@@ -167,45 +158,30 @@ func answer(status string) string {
 	return "Any other answer"
 }
 
-func (m *merger) sequence(current, cut *yaml.Node, key string) *yaml.Node {
+func mergeSequence(current, cut *yaml.Node, key string) *yaml.Node {
 	out := *current
 	out.Content = nil
 	kind := object
 	if key == "security" {
 		kind = named
 	}
-	left := slices.Clone(cut.Content)
-	take := func(id string) *yaml.Node {
-		for i, c := range left {
-			if identity(c) == id {
-				left = slices.Delete(left, i, i+1)
-				return c
-			}
+	find := func(in []*yaml.Node, n *yaml.Node) *yaml.Node {
+		if i := slices.IndexFunc(in, func(o *yaml.Node) bool { return identity(o) == identity(n) }); i >= 0 {
+			return in[i]
 		}
 		return nil
 	}
-	if key == "servers" {
-		// The first one is the default: their order is a fact.
-		for _, c := range left {
-			i := slices.IndexFunc(current.Content, func(o *yaml.Node) bool { return identity(o) == identity(c) })
-			if i < 0 {
-				out.Content = append(out.Content, m.node(nil, c, object, ""))
-			} else {
-				out.Content = append(out.Content, m.node(current.Content[i], c, object, ""))
+	if key != "servers" { // the first one is the default: their order is a fact
+		for _, c := range current.Content {
+			if next := find(cut.Content, c); next != nil {
+				out.Content = append(out.Content, mergeNode(c, next, kind, key))
 			}
 		}
-		return &out
 	}
-	for _, c := range current.Content {
-		if next := take(identity(c)); next != nil {
-			out.Content = append(out.Content, m.node(c, next, kind, key))
+	for _, c := range cut.Content {
+		if have := find(current.Content, c); have == nil || key == "servers" {
+			out.Content = append(out.Content, mergeNode(have, c, kind, key))
 		}
-	}
-	for _, c := range left {
-		if key == "parameters" && get(c, "name") != nil {
-			m.wants(key, text(get(c, "name")))
-		}
-		out.Content = append(out.Content, m.node(nil, c, kind, key))
 	}
 	return &out
 }

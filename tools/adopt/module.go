@@ -1,8 +1,8 @@
 package main
 
 import (
-	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,13 +12,17 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
+
+	"gopkg.in/yaml.v3"
 )
 
 // copyModule copies the library, the modules within it included: its tests
 // read their files too.
-func copyModule(from, to string) error {
+func copyModule(ctx context.Context, from, to string) error {
 	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err != nil {
+		if err = errors.Join(err, ctx.Err()); err != nil {
 			return err
 		}
 		rel, err := filepath.Rel(from, path)
@@ -26,7 +30,7 @@ func copyModule(from, to string) error {
 			return err
 		}
 		// In a worktree .git is a file, and leads to the repository.
-		if rel == ".git" || rel == "artifacts" || d.Name() == "node_modules" {
+		if rel == ".git" || rel == "artifacts" || strings.HasPrefix(rel, stageFolder) || d.Name() == "node_modules" {
 			if d.IsDir() {
 				return fs.SkipDir
 			}
@@ -50,61 +54,28 @@ func copyFile(from, to string) error {
 	return os.WriteFile(to, data, 0o600)
 }
 
-// changed lists the files of one copy of the module that the other has not, or
-// has otherwise.
-func changed(module, tmp string) (files []string, err error) {
-	err = filepath.WalkDir(tmp, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
+// generated lists the generated files that one copy of the module has
+// otherwise than another. Nothing else is adopt's to change.
+func generated(before, after string) (files []string, err error) {
+	err = each(after, func(f string) error {
+		if (f == documentFile || strings.HasSuffix(f, "_gen.go")) && !sameFile(filepath.Join(before, f), filepath.Join(after, f)) {
+			files = append(files, f)
 		}
-		rel, err := filepath.Rel(tmp, path)
-		if err != nil {
-			return err
-		}
-		is, err := os.ReadFile(path) //nolint:gosec // G122: the folder is ours alone.
-		if err != nil {
-			return err
-		}
-		was, err := os.ReadFile(filepath.Join(module, rel))
-		if errors.Is(err, fs.ErrNotExist) || err == nil && !bytes.Equal(was, is) {
-			files = append(files, rel)
-			return nil
-		}
-		return err
+		return nil
 	})
 	return files, err
 }
 
-// moveIn puts the changed files into the module: written in full beside their
-// places first, so that little can go wrong halfway.
-func moveIn(module, tmp string, files []string) error {
-	const suffix = ".adopt"
-	for _, f := range files {
-		if err := copyFile(filepath.Join(tmp, f), filepath.Join(module, f+suffix)); err != nil {
-			for _, f := range files {
-				_ = os.Remove(filepath.Join(module, f+suffix))
-			}
-			return err
-		}
-	}
-	for _, f := range files {
-		to := filepath.Join(module, f)
-		if err := os.Chmod(to+suffix, 0o644); err != nil { //nolint:gosec // G302: a source file.
-			return err
-		}
-		if err := os.Rename(to+suffix, to); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// command runs a command and gives all it printed.
+// command runs a command and returns all it printed. Cancelling the context
+// ends it with all that it started.
 func command(ctx context.Context, dir, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
 	cmd.Dir = dir
 	// Paths trimmed, so that the build cache serves every copy of the module.
 	cmd.Env = append(os.Environ(), "GOWORK=off", "GOFLAGS="+strings.TrimSpace(os.Getenv("GOFLAGS")+" -trimpath"))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 10 * time.Second
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		err = fmt.Errorf("%s %s: %w", name, strings.Join(args, " "), err)
@@ -113,15 +84,16 @@ func command(ctx context.Context, dir, name string, args ...string) (string, err
 }
 
 var (
-	compileError = regexp.MustCompile(`^\S+\.go:\d+:\d+: `)
+	compileError = regexp.MustCompile(`(?m)^\S+\.go:\d+:\d+: `)
 	failedTest   = regexp.MustCompile(`^\s*--- FAIL: |^FAIL\s|^panic: `)
+	machine      = regexp.MustCompile(`(?i)no space left on device|file too large|disk quota exceeded|read-only file system|too many open files|cannot allocate memory|signal: killed`)
 )
 
 // complaints picks from what go test printed the lines that matter.
 func complaints(output string) (lines []string) {
 	for line := range strings.Lines(output) {
 		line = strings.TrimRight(line, "\n")
-		if compileError.MatchString(line) || failedTest.MatchString(line) {
+		if compileError.MatchString(line) || failedTest.MatchString(line) || machine.MatchString(line) {
 			lines = append(lines, strings.TrimSpace(line))
 		}
 	}
@@ -134,17 +106,60 @@ func complaints(output string) (lines []string) {
 	return lines
 }
 
+// tool runs a program of tools/check, by the go.mod that pins it.
+func (a *adoption) tool(ctx context.Context, dir string, args ...string) (string, error) {
+	modfile := "-modfile=" + filepath.Join(a.module, "tools", "check", "go.mod")
+	out, err := command(ctx, dir, "go", append([]string{"tool", modfile}, args...)...)
+	if err != nil {
+		return "", fmt.Errorf("%w\n%s", err, out)
+	}
+	return out, nil
+}
+
+// breaks asks oasdiff what of each pair's difference breaks whom. What it rates
+// otherwise than a client does stands in tools/check/oasdiff-levels.txt.
+func (a *adoption) breaks(ctx context.Context, pairs [][2]*yaml.Node) (lines []string, err error) {
+	tmp, err := os.MkdirTemp("", "adopt-wire-")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = os.RemoveAll(tmp) }()
+	for _, pair := range pairs {
+		for i, name := range []string{"before.yaml", "after.yaml"} {
+			data, err := yaml.Marshal(pair[i])
+			if err != nil {
+				return nil, err
+			}
+			if err := os.WriteFile(filepath.Join(tmp, name), data, 0o600); err != nil {
+				return nil, err
+			}
+		}
+		out, err := a.tool(ctx, a.module, "oasdiff", "changelog", "--format", "json", "--level", "ERR", "--auto-upgrade", "--flatten-allof",
+			"--severity-levels", filepath.Join(a.module, "tools", "check", "oasdiff-levels.txt"), filepath.Join(tmp, "before.yaml"), filepath.Join(tmp, "after.yaml"))
+		if err != nil {
+			return nil, err
+		}
+		var found []struct{ Text, OperationID string }
+		if err := json.Unmarshal([]byte(out), &found); err != nil {
+			return nil, fmt.Errorf("oasdiff: %w\n%s", err, out)
+		}
+		for _, c := range found {
+			lines = append(lines, strings.TrimPrefix(c.OperationID+": "+c.Text, ": "))
+		}
+	}
+	slices.Sort(lines)
+	return slices.Compact(lines), nil
+}
+
 // goAPI is how the Go API of a module differs from that of another copy of it.
 type goAPI struct{ incompatible, compatible []string }
 
-// compareGo asks apidiff, run by the go.mod that pins it.
-func compareGo(ctx context.Context, module, before, after string) (*goAPI, error) {
-	modfile := "-modfile=" + filepath.Join(module, "tools", "check", "go.mod")
+// compareGo asks apidiff, and prints what it says.
+func (a *adoption) compareGo(ctx context.Context, before, after string) (*goAPI, error) {
 	path, err := command(ctx, before, "go", "list", "-m")
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, path)
 	}
-	path = strings.TrimSpace(path)
 	tmp, err := os.MkdirTemp("", "adopt-api-")
 	if err != nil {
 		return nil, err
@@ -152,27 +167,33 @@ func compareGo(ctx context.Context, module, before, after string) (*goAPI, error
 	defer func() { _ = os.RemoveAll(tmp) }()
 	old, now := filepath.Join(tmp, "before"), filepath.Join(tmp, "after")
 	for file, dir := range map[string]string{old: before, now: after} {
-		if out, err := command(ctx, dir, "go", "tool", modfile, "apidiff", "-m", "-w", file, path); err != nil {
-			return nil, fmt.Errorf("%w\n%s", err, out)
+		if _, err := a.tool(ctx, dir, "apidiff", "-m", "-w", file, strings.TrimSpace(path)); err != nil {
+			return nil, err
 		}
 	}
-	out, err := command(ctx, module, "go", "tool", modfile, "apidiff", "-m", old, now)
+	out, err := a.tool(ctx, a.module, "apidiff", "-m", old, now)
 	if err != nil {
-		return nil, fmt.Errorf("%w\n%s", err, out)
+		return nil, err
 	}
 	var diff goAPI
-	into := &diff.compatible
+	var lines []string
+	breaking := false
 	for line := range strings.Lines(out) {
 		line = strings.TrimSpace(line)
+		change, ok := strings.CutPrefix(line, "- ")
+		change = strings.TrimPrefix(change, "./")
 		switch {
-		case strings.HasPrefix(line, "Incompatible"):
-			into = &diff.incompatible
-		case strings.HasPrefix(line, "Compatible"):
-			into = &diff.compatible
-		case strings.HasPrefix(line, "- "):
-			*into = append(*into, strings.TrimPrefix(strings.TrimPrefix(line, "- "), "./"))
+		case !ok:
+			breaking = strings.HasPrefix(line, "Incompatible") || breaking && !strings.HasPrefix(line, "Compatible")
+		case breaking:
+			diff.incompatible = append(diff.incompatible, change)
+			lines = append(lines, "breaking: "+change)
+		default:
+			diff.compatible = append(diff.compatible, change)
+			lines = append(lines, "compatible: "+change)
 		}
 	}
+	list(a.out, "Go API", lines, "Nothing changed.")
 	return &diff, nil
 }
 
@@ -186,12 +207,12 @@ func compiled(files []string) bool {
 }
 
 // bump is the part of the version that has to rise.
-func (d *goAPI) bump(demands, anything bool) string {
+func (d *goAPI) bump(breaks, anything bool) string {
 	switch {
 	case len(d.incompatible) > 0:
 		return "major (within v0: minor)"
-	case demands:
-		return "major (within v0: minor), for a request has to say more than before"
+	case breaks:
+		return "major (within v0: minor), for what changes on the wire breaks callers: see above"
 	case len(d.compatible) > 0:
 		return "minor (within v0: patch)"
 	case anything:

@@ -1,0 +1,382 @@
+package tokenkv
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"math"
+	"sync"
+	"time"
+
+	"github.com/piecesauth/piecesauth"
+	"github.com/piecesauth/piecesauth/internal/beforesend"
+)
+
+const (
+	// A waiter asks again after a random time between these; at first sooner.
+	firstPoll = 25 * time.Millisecond
+	lastPoll  = 250 * time.Millisecond
+	// retryEvery is how soon a holder asks a failing database again.
+	retryEvery = 100 * time.Millisecond
+	// quiet is how long a stale lease has to be seen unchanged: after an outage
+	// of the database its holder may be alive, and is back within retryEvery.
+	quiet = time.Second
+	// renewEvery is sooner, lest a database whose clock is set forward make a live
+	// holder look gone.
+	renewEvery = 800 * time.Millisecond
+	// leaseOverGood is how many leases long a stale one is left alone while its
+	// token is good: nobody needs another, and a holder that was stopped has time.
+	leaseOverGood = 12
+	// forever is how long a token that was got is tried to be stored: others find
+	// what it was got for as soon as the database is back.
+	forever = time.Duration(math.MaxInt64)
+	// maxFailures is how many errors of the database in a row end an operation
+	// that has nothing to lose.
+	maxFailures = 3
+)
+
+var errLost = errors.New("tokenkv: the refresh was stopped for so long that another process may be at it")
+
+// lease is the right to replace one generation of a token.
+type lease struct {
+	*store
+
+	holder string
+	base   document // what the lease is on, with the lease
+
+	busy    chan struct{} // holds one item while the database is asked
+	version string        // of the row that has the lease; for who is busy
+
+	mu      sync.Mutex
+	renewed time.Time // just before the last swap that is known to have stood
+	sent    bool      // a request is under way that nobody can take back
+	lost    bool      // somebody else may have it
+	stopped bool      // so the refresh was told to end
+}
+
+// acquire waits until nobody has the lease, and takes it. It returns no lease
+// and no error where it reads a token that is enough.
+func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool) (*lease, error) {
+	l := &lease{store: s, holder: s.env.random(), busy: make(chan struct{}, 1)}
+	var (
+		seen     string    // the version last read,
+		since    time.Time // since when it is watched,
+		looked   time.Time // and when it was read last
+		failures int
+	)
+	for poll := 2 * firstPoll; ; poll = min(2*poll, lastPoll) {
+		unchanged := s.env.mono(since)
+		row, doc, err := s.get(ctx)
+		if err != nil || row.Version != seen || s.env.mono(looked) >= quiet {
+			// While the database doesn't answer no holder can renew; nor does
+			// anybody watch who comes back late.
+			seen, since, unchanged = row.Version, time.Now(), 0
+		}
+		looked = time.Now()
+		if err == nil {
+			switch {
+			case doc.heldBy(l.holder): // by a swap whose answer was lost
+				l.version = row.Version
+				return l, nil
+			case doc.Token != nil && enough(doc.Token):
+				return nil, nil
+			case doc.Lease == nil || isVoid(&row, &doc, unchanged):
+				var ok bool
+				if ok, err = l.take(ctx, &row, doc); ok {
+					return l, nil
+				}
+			}
+		}
+		if err == nil {
+			failures = 0
+		} else if failures++; failures == maxFailures || !isTransient(ctx, err) {
+			return nil, err
+		}
+		if err := s.pause(ctx, poll); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// isVoid reports whether the lease of a row, which was seen unchanged for so
+// long, may be taken over: it is older than its length by the database's clock,
+// or was watched for as long.
+func isVoid(row *Row, doc *document, unchanged time.Duration) bool {
+	length := doc.Lease.Length
+	if doc.Token.Valid() {
+		length *= leaseOverGood
+	}
+	return unchanged > length || row.Age > length && unchanged >= quiet
+}
+
+// take writes the lease over the row.
+func (l *lease) take(ctx context.Context, row *Row, doc document) (bool, error) {
+	if row.Version == "" {
+		doc.Generation = l.env.random()
+	}
+	if doc.Lease != nil {
+		doc.Takeovers++
+	}
+	doc.Lease = &leaseDocument{Holder: l.holder, Length: l.Tokens.lease}
+	l.base = doc
+	asked := time.Now()
+	if l.renewed.IsZero() {
+		l.renewed = asked // should the answer be lost
+	}
+	version, ok, err := l.swap(ctx, row.Version, &doc)
+	if ok {
+		l.version, l.renewed = version, asked
+	}
+	return ok, err
+}
+
+// update runs fn and stores its result. It reports false where that was
+// overtaken, and everything has to be done again.
+func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
+	release, refused := true, false
+	defer func() {
+		if release { // also where fn panics, or ends its goroutine
+			l.release(ctx, refused)
+		}
+	}()
+	var given *piecesauth.Token // a copy, which fn may change
+	before, err := encodeToken(l.base.Token)
+	if err == nil {
+		err = json.Unmarshal(before, &given)
+	}
+	if err != nil {
+		return true, err
+	}
+	token, err := l.run(ctx, fn, given)
+	if err != nil {
+		refused = errors.Is(err, &piecesauth.Error{Code: "invalid_grant"})
+		return !l.wasStopped() || ctx.Err() != nil, err
+	}
+	var next *document
+	if token != nil {
+		next = &document{
+			Generation: l.env.random(), Token: token,
+			Predecessor: l.base.Generation, PredecessorTakeovers: l.base.Takeovers,
+		}
+		if _, err := l.encode(next); err != nil {
+			return true, err
+		}
+		if after, err := encodeToken(token); err == nil && bytes.Equal(before, after) {
+			return true, nil
+		}
+	}
+	release = false
+	return l.settle(ctx, next, forever, func(d *document) bool {
+		return d.Generation == l.base.Generation || // whoever has the lease by now
+			next != nil && d.Predecessor == l.base.Generation && d.PredecessorTakeovers < l.base.Takeovers
+	})
+}
+
+func encodeToken(t *piecesauth.Token) ([]byte, error) {
+	return json.Marshal(t) //nolint:gosec // G117: to compare and to copy it
+}
+
+// run runs fn while it keeps the lease.
+func (l *lease) run(ctx context.Context, fn update, given *piecesauth.Token) (*piecesauth.Token, error) {
+	keepCtx, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ctx, cancel := context.WithCancelCause(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		l.keep(keepCtx, cancel)
+	}()
+	defer func() {
+		stop()
+		<-done
+		cancel(nil)
+	}()
+	return fn(beforesend.With(ctx, l.beforeSend), given)
+}
+
+// keep renews the lease until ctx ends. A third of the lease is left for it, so
+// that half of it never passes while the database answers within that. When
+// nobody can vouch for the lease any more, it cancels the refresh, unless a
+// request was sent: its answer is all that is left of what it spent.
+func (l *lease) keep(ctx context.Context, cancel context.CancelCauseFunc) {
+	often := min(renewEvery, l.Tokens.lease/6)
+	wait := often
+	for {
+		select {
+		case <-l.env.after(wait):
+		case <-ctx.Done():
+			return
+		}
+		l.busy <- struct{}{}
+		err := l.renew(ctx, l.patience())
+		<-l.busy
+		wait = often
+		if err == nil {
+			continue
+		}
+		wait = retryEvery
+		overtaken := errors.Is(err, errLost)
+		if l.hasToStop(overtaken) {
+			cancel(errLost)
+			return
+		}
+		if overtaken {
+			return
+		}
+	}
+}
+
+// hasToStop reports whether a refresh has to stop, because the row says so, or
+// because too much time has passed; not where its request was sent.
+func (l *lease) hasToStop(overtaken bool) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lost = l.lost || overtaken || !l.sent && l.left() <= 0
+	l.stopped = l.lost && !l.sent
+	return l.stopped
+}
+
+// wasStopped reports whether a refresh failed because of its lease, and spent
+// nothing.
+func (l *lease) wasStopped() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stopped && !l.sent
+}
+
+// left returns for how long the lease can be vouched for: for half of it, so
+// that clocks may run at rates that differ by less than two. It takes the clock
+// that ran more: one stands still while the machine sleeps, the other can be set.
+// The caller has l.mu.
+func (l *lease) left() time.Duration {
+	return l.Tokens.lease/2 - max(l.env.mono(l.renewed), l.env.wall(l.renewed))
+}
+
+// beforeSend has the last word before a request is sent: whoever was stopped for
+// long asks the database again, and finds whoever took over meanwhile.
+func (l *lease) beforeSend(ctx context.Context) error {
+	send := func() bool {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.sent = !l.lost && l.left() > 0
+		return l.sent
+	}
+	if send() {
+		return nil
+	}
+	select {
+	case l.busy <- struct{}{}:
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	defer func() { <-l.busy }()
+	if send() { // renewed meanwhile
+		return nil
+	}
+	if err := l.renew(ctx, l.Tokens.lease/3); err != nil {
+		_ = l.hasToStop(errors.Is(err, errLost))
+		return err
+	}
+	if !send() {
+		return errLost
+	}
+	return nil
+}
+
+// patience returns for how long the database is waited for: not for longer than
+// the lease can be vouched for, where a refresh can still be stopped.
+func (l *lease) patience() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	third := l.Tokens.lease / 3
+	if left := l.left(); !l.sent && left > 0 {
+		return min(left, third)
+	}
+	return third
+}
+
+// renew writes the lease anew. The caller has l.busy.
+func (l *lease) renew(ctx context.Context, patience time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for {
+		asked := time.Now()
+		version, ok, err := l.swap(ctx, l.version, &l.base)
+		if ok {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			l.version, l.renewed = version, asked
+			return nil
+		}
+		row, doc, lerr := l.get(ctx)
+		switch {
+		case lerr != nil:
+			return lerr
+		case !doc.heldBy(l.holder):
+			return errLost
+		case err != nil && row.Version == l.version:
+			return err
+		}
+		l.version = row.Version // of a swap whose answer was lost: when it was is not known
+	}
+}
+
+// release ends the lease and leaves the token as it is. One that was refused as
+// spent after a takeover goes, but not its generation: whoever had the lease
+// before may have got its successor, and store it yet.
+// Should it fail, others wait until the lease is void.
+func (l *lease) release(ctx context.Context, refused bool) {
+	next := l.base
+	next.Lease = nil
+	if refused && next.Takeovers > 0 && next.Token != nil {
+		next.Token, next.Spent = nil, true
+	}
+	to := &next
+	if next.Token == nil && !next.Spent {
+		to = nil
+	}
+	_, _ = l.settle(ctx, to, retryEvery*maxFailures, func(d *document) bool { return d.heldBy(l.holder) })
+}
+
+// settle writes what an update came to, or deletes the row where next is nil,
+// over what mine reports to be its to overwrite, and tries for so long. It
+// reports false where something else is stored by then, and no error.
+func (l *lease) settle(ctx context.Context, next *document, patience time.Duration, mine func(stored *document) bool) (bool, error) {
+	ctx = context.WithoutCancel(ctx) // it may be the only valid token left
+	started := time.Now()
+	for {
+		stood, err := l.write(ctx, next, mine)
+		if !errors.Is(err, errAgain) {
+			if err == nil || !isTransient(ctx, err) || l.env.mono(started) >= patience {
+				return stood || err != nil, err
+			}
+			<-l.env.after(retryEvery)
+		}
+	}
+}
+
+var errAgain = errors.New("again, over another version")
+
+// write is one try of settle.
+func (l *lease) write(ctx context.Context, next *document, mine func(stored *document) bool) (stood bool, _ error) {
+	ctx, cancel := context.WithTimeout(ctx, l.Tokens.lease)
+	defer cancel()
+	_, ok, err := l.swap(ctx, l.version, next)
+	if ok {
+		return true, nil
+	}
+	row, doc, lerr := l.get(ctx)
+	switch {
+	case lerr != nil:
+		return false, lerr
+	case next == nil && row.Version == "",
+		next != nil && doc.Generation == next.Generation && !doc.heldBy(l.holder):
+		return true, nil // by a swap whose answer was lost
+	case row.Version == "" || !mine(&doc):
+		return false, nil
+	case row.Version == l.version:
+		return false, err
+	}
+	l.version = row.Version
+	return false, errAgain
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package tokenkv
+
+// RaceDetector is what makes all of this ten times as slow.
+const RaceDetector = true

@@ -1,0 +1,248 @@
+package tokenkv
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	mathrand "math/rand/v2"
+	"time"
+
+	"github.com/piecesauth/piecesauth"
+	"github.com/piecesauth/piecesauth/seal"
+)
+
+// maxID is how long an id may be, in bytes: as long as every database takes.
+const maxID = 512
+
+// Options says how tokens are kept.
+type Options struct {
+	// Sealer encrypts what is stored, for the person it is stored for; nil stores
+	// tokens in the clear. Rows that were stored without it can't be read with it.
+	Sealer *seal.Sealer
+	// Lease is how long a refresh that has stopped keeps others waiting; default
+	// 10 seconds, at least one. It is renewed while the refresh runs.
+	Lease time.Duration
+}
+
+// Tokens keeps the tokens of many people in a [DB]. Make one with [New]; it is
+// safe for concurrent use.
+type Tokens struct {
+	db     DB
+	sealer *seal.Sealer
+	lease  time.Duration
+	env    environment
+}
+
+// environment is what the algorithm asks of the machine.
+type environment struct {
+	mono   func(time.Time) time.Duration // how long ago, by the monotonic clock, which stands still while the machine sleeps
+	wall   func(time.Time) time.Duration // how long ago, by the wall clock, which can be set
+	after  func(time.Duration) <-chan time.Time
+	random func() string                                 // 128 random bits
+	jitter func(least, most time.Duration) time.Duration // a random time between
+}
+
+// New returns the tokens in db.
+func New(db DB, o Options) (*Tokens, error) {
+	switch {
+	case db == nil:
+		return nil, errors.New("tokenkv: the DB is nil")
+	case o.Lease == 0:
+		o.Lease = 10 * time.Second
+	case o.Lease < time.Second:
+		return nil, errors.New("tokenkv: Lease is shorter than a second")
+	}
+	return &Tokens{db: db, sealer: o.Sealer, lease: o.Lease, env: environment{
+		mono:   time.Since,
+		wall:   func(t time.Time) time.Duration { return time.Now().Round(0).Sub(t.Round(0)) },
+		after:  time.After,
+		random: rand.Text,
+		jitter: func(least, most time.Duration) time.Duration {
+			return least + mathrand.N(most-least+1) //nolint:gosec // G404: when to ask again is no secret
+		},
+	}}, nil
+}
+
+// Store returns the store of one person's token, or of one session's. The id is
+// the row's key, stored as it is: 1 to 512 bytes, better opaque than a name or
+// an address. A Store is cheap, and may be made for each request.
+//
+// Besides what [piecesauth.TokenStore] asks, it has the methods Replace, which
+// writes without reading what is there, and UpdateUnless, which ends without an
+// update as soon as what is stored is enough. A [piecesauth.TokenSource] uses both.
+func (t *Tokens) Store(id string) piecesauth.TokenStore {
+	s := &store{Tokens: t, id: id}
+	switch {
+	case id == "":
+		s.err = errors.New("tokenkv: the id is empty")
+	case len(id) > maxID:
+		s.err = fmt.Errorf("tokenkv: the id has %d bytes; at most %d may be", len(id), maxID)
+	}
+	return s
+}
+
+type store struct {
+	*Tokens
+
+	id  string
+	err error // of the id
+}
+
+// update is what changes a token: see [piecesauth.TokenStore].
+type update = func(context.Context, *piecesauth.Token) (*piecesauth.Token, error)
+
+// Load returns the stored token, or [piecesauth.ErrNoToken]. It asks the
+// database once, and waits for no Update.
+func (s *store) Load(ctx context.Context) (*piecesauth.Token, error) {
+	_, doc, err := s.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if doc.Token == nil {
+		return nil, piecesauth.ErrNoToken
+	}
+	return doc.Token, nil
+}
+
+// Update runs fn with the stored token, nil where there is none, alone among
+// all machines that share the database, and stores its result. Where somebody
+// stored another token meanwhile, or deleted it, fn's result is dropped and fn
+// runs again, with what is stored then.
+//
+// The context that fn gets ends with ctx, and when nobody can vouch any more for
+// fn being alone, unless a refresh token was sent by then.
+func (s *store) Update(ctx context.Context, fn func(context.Context, *piecesauth.Token) (*piecesauth.Token, error)) error {
+	return s.UpdateUnless(ctx, func(*piecesauth.Token) bool { return false }, fn)
+}
+
+// UpdateUnless is Update, but returns without running fn as soon as it reads a
+// token that is enough: a waiter needs no turn of its own then, and no write.
+func (s *store) UpdateUnless(ctx context.Context, enough func(*piecesauth.Token) bool,
+	fn func(context.Context, *piecesauth.Token) (*piecesauth.Token, error),
+) error {
+	for {
+		l, err := s.acquire(ctx, enough)
+		if l == nil {
+			return err
+		}
+		if settled, err := l.update(ctx, fn); settled {
+			return err
+		}
+	}
+}
+
+// Replace stores token, or deletes what is stored where token is nil, whatever
+// is there and whoever is about to update it: their results are dropped.
+func (s *store) Replace(ctx context.Context, token *piecesauth.Token) error {
+	next := document{Generation: s.env.random(), Token: token}
+	failures := 0
+	for {
+		row, err := s.row(ctx)
+		placeholder := token != nil && err == nil && row.Version == ""
+		switch {
+		case err != nil:
+		case token == nil && row.Version == "", token != nil && failures > 0 && s.holds(row, next.Generation):
+			return nil
+		default:
+			var ok bool
+			if ok, err = s.replace(ctx, row.Version, &next, placeholder); ok && !placeholder {
+				return nil
+			}
+		}
+		if err != nil {
+			if failures++; failures == maxFailures || !isTransient(ctx, err) {
+				return err
+			}
+			if err := s.pause(ctx, 2*firstPoll); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// replace writes next over the row of the version given. Where there is no row,
+// an empty one comes first: a token that is only ever written over a version
+// can't come back, by a swap that was thought lost, after a sign-out.
+func (s *store) replace(ctx context.Context, version string, next *document, placeholder bool) (bool, error) {
+	switch {
+	case placeholder:
+		next = &document{Generation: s.env.random()}
+	case next.Token == nil:
+		next = nil
+	}
+	_, ok, err := s.swap(ctx, version, next)
+	return ok, err
+}
+
+// holds reports whether the row is what a swap of the generation wrote.
+func (s *store) holds(row Row, generation string) bool {
+	doc, err := s.decode(row.Value)
+	return err == nil && doc.Generation == generation
+}
+
+// row returns the row as it is now.
+func (s *store) row(ctx context.Context) (Row, error) {
+	if s.err != nil {
+		return Row{}, s.err
+	}
+	if err := ctx.Err(); err != nil { // which not every database looks at
+		return Row{}, &databaseError{"reading", err}
+	}
+	row, err := s.db.Get(ctx, s.id)
+	if err != nil {
+		return Row{}, &databaseError{"reading", err}
+	}
+	return row, nil
+}
+
+// get returns the row and what it says.
+func (s *store) get(ctx context.Context) (Row, document, error) {
+	row, err := s.row(ctx)
+	if err != nil || row.Version == "" {
+		return row, document{}, err
+	}
+	doc, err := s.decode(row.Value)
+	return row, doc, err
+}
+
+// swap writes doc, or deletes the row where doc is nil.
+func (s *store) swap(ctx context.Context, version string, doc *document) (string, bool, error) {
+	var value []byte
+	if doc != nil {
+		var err error
+		if value, err = s.encode(doc); err != nil {
+			return "", false, err
+		}
+	}
+	newVersion, ok, err := s.db.Swap(ctx, s.id, version, value)
+	if err != nil {
+		return "", false, &databaseError{"storing", err}
+	}
+	return newVersion, ok, nil
+}
+
+// databaseError is what another try may get over.
+type databaseError struct {
+	doing string
+	err   error
+}
+
+func (e *databaseError) Error() string { return "tokenkv: " + e.doing + ": " + e.err.Error() }
+func (e *databaseError) Unwrap() error { return e.err }
+
+// isTransient reports whether another try may help.
+func isTransient(ctx context.Context, err error) bool {
+	var of *databaseError
+	return ctx.Err() == nil && errors.As(err, &of)
+}
+
+// pause waits for a random time.
+func (s *store) pause(ctx context.Context, most time.Duration) error {
+	select {
+	case <-s.env.after(s.env.jitter(firstPoll, most)):
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("tokenkv: waiting for a refresh elsewhere: %w", ctx.Err())
+	}
+}
