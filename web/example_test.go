@@ -3,6 +3,7 @@ package web_test
 import (
 	"context"
 	"fmt"
+	"html"
 	"io"
 	"log"
 	"net/http"
@@ -49,7 +50,7 @@ func Example() {
 			signIn.Error(w, r, err)
 			return
 		}
-		_, _ = fmt.Fprintf(w, "%s is signed in as %s", profile.Name, session.Subject)
+		_, _ = fmt.Fprintf(w, "%s is signed in as %s", html.EscapeString(profile.Name), html.EscapeString(session.Subject))
 	})))
 
 	page, err := server.Browser().Open(context.Background(), app.URL)

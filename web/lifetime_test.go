@@ -185,6 +185,7 @@ func TestCheckStoreAge(t *testing.T) {
 			assert.Equal(t, want, asked)
 			assert.Equal(t, want > 2, status == http.StatusSeeOther)
 		}
+		assert.Empty(t, h.live.entries, "nothing is kept of what is over")
 	})
 }
 

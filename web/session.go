@@ -107,7 +107,7 @@ func (h *Handler) readSession(r *http.Request) (*Session, bool) {
 	for _, cookie := range r.CookiesNamed(h.cookie) {
 		plaintext, ok := h.open(cookie, "")
 		var c storedSession
-		if !ok || strictjson.Unmarshal(plaintext, &c) != nil || c.ID == "" {
+		if !ok || strictjson.Unmarshal(plaintext, &c) != nil {
 			continue
 		}
 		s := &Session{ID: c.ID, Issuer: c.Issuer, Subject: c.Subject, Name: c.Name, Email: c.Email, SignedIn: time.Unix(c.SignedIn, 0)}

@@ -233,6 +233,20 @@ func TestSignOutStoreDown(t *testing.T) {
 	assert.Equal(t, "hello stranger", before.text("/"), "in this process the session is over")
 }
 
+// TestSignOutHangUp: who closes the window while signing out is signed out.
+func TestSignOutHangUp(t *testing.T) {
+	server := newServer(t)
+	all := new(stores)
+	c := newClient(t, server, newApp(t, server, withTokens(all)))
+	c.signIn()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/auth/signout", nil)
+	r.AddCookie(c.session())
+	c.app.ServeHTTP(httptest.NewRecorder(), r)
+	assert.Empty(t, all.ids())
+}
+
 // TestStoreDown: who can't be looked up is not let in, nor sent to sign in.
 func TestStoreDown(t *testing.T) {
 	server := newServer(t)

@@ -99,7 +99,7 @@ func readCallback(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 // attempt returns the sign-in that began in this browser with the state.
 func (h *Handler) attempt(r *http.Request, state string) (pending, bool) {
 	for _, cookie := range r.CookiesNamed(h.attemptName(state)) {
-		if p, ok := h.readAttempt(cookie); ok && state != "" {
+		if p, ok := h.readAttempt(cookie); ok {
 			return p, true
 		}
 	}

@@ -1,4 +1,5 @@
-package web_test //nolint:gosec // G124, G705: cookies to be refused, and pages that nobody renders
+//nolint:gosec // G124, G705: cookies to be refused, and pages that nobody renders
+package web_test
 
 import (
 	"errors"

@@ -39,7 +39,7 @@ func newKey() string {
 
 func program(t *testing.T, keys string, args ...string) *exec.Cmd {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...) //nolint:gosec // G702: the test itself
 	cmd.Env = append(os.Environ(), "WEBAPP_TEST_MAIN=1", "WEBAPP_KEYS="+keys)
 	return cmd
 }

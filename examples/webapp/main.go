@@ -43,7 +43,7 @@ func main() {
 	flag.StringVar(&config.Audience, "audience", "", "the API that tokens are for")
 	flag.StringVar(&config.Issuer, "issuer", "", "the issuer of ID tokens")
 	flag.Parse()
-	listener := must(net.Listen("tcp", *addr))
+	listener := must(new(net.ListenConfig).Listen(context.Background(), "tcp", *addr))
 	*url = cmp.Or(*url, "http://"+listener.Addr().String())
 	if config.BaseURL == "" {
 		config = piecesauthtest.NewServer(piecesauthtest.Options{

@@ -1,3 +1,4 @@
+//nolint:gosec // G124, G705: no browser sees any of it
 package webbench
 
 import (
