@@ -227,7 +227,7 @@ func TestSignOutStoreDown(t *testing.T) {
 	assert.Equal(t, http.StatusServiceUnavailable, response.StatusCode)
 	body := text(t, response)
 	assert.Contains(t, body, "signed out in this browser only")
-	assert.Contains(t, body, "/v2/logout")
+	assert.Contains(t, body, "/v2/logout?client_id="+server.ClientID+"&amp;returnTo=")
 	assert.Nil(t, c.session())
 	all.fail.Store(nil)
 	assert.Equal(t, "hello stranger", before.text("/"), "in this process the session is over")

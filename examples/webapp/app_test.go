@@ -68,8 +68,18 @@ func started(t *testing.T, cmd *exec.Cmd) *url.URL {
 }
 
 // TestReplicas: two processes that share keys and a database answer in turn, to
-// two people.
+// two people. WEBAPP_TEST_DATABASES lists addresses besides SQLite's, with spaces
+// between.
 func TestReplicas(t *testing.T) {
+	databases := append(strings.Fields(os.Getenv("WEBAPP_TEST_DATABASES")), filepath.Join(t.TempDir(), "webapp.db"))
+	for _, database := range databases {
+		scheme, _, _ := strings.Cut(database, "://")
+		t.Run(filepath.Base(scheme), func(t *testing.T) { testReplicas(t, database) })
+	}
+}
+
+func testReplicas(t *testing.T, database string) {
+	t.Helper()
 	var replicas []*url.URL
 	var turn atomic.Int64
 	front := httptest.NewServer(&httputil.ReverseProxy{
@@ -81,7 +91,7 @@ func TestReplicas(t *testing.T) {
 	server := piecesauthtest.NewServer(piecesauthtest.Options{People: []piecesauthtest.Person{ada, grace}, ReturnToURLs: []string{front.URL + "/"}})
 	defer server.Close()
 	config := server.Config()
-	key, database := newKey(), filepath.Join(t.TempDir(), "webapp.db")
+	key := newKey()
 	for range 2 {
 		replicas = append(replicas, started(t, program(t, key, "-addr", "127.0.0.1:0", "-url", front.URL, "-database", database,
 			"-base-url", config.BaseURL, "-client-id", config.ClientID, "-audience", config.Audience, "-issuer", config.Issuer)))
