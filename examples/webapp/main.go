@@ -1,128 +1,117 @@
-// Command webapp is a model of a web application that signs people in to
-// Pieces. Any number of replicas can stand behind one address: none remembers
-// anything between two requests. What has to last travels in the person's
-// browser, in encrypted cookies: a sign-in that has begun, and who signed in.
-//
-//	go run .
-//
-// runs it with a Pieces auth server of its own, in memory: no account needed.
-// Flags point it at a real one. All replicas get the same keys, for example
-//
-//	export WEBAPP_KEYS=$(head -c 64 /dev/urandom | base64 -w0)
-//
-// and the callback, the application's URL followed by /callback, has to be
-// registered with the auth server.
+// Command webapp is a web application that signs people in to Pieces and calls an API as each of them. `go run .` has an
+// auth server of its own, with two people. Replicas share WEBAPP_KEYS (openssl rand -base64 32; several with commas between)
+// and -database: a file of SQLite, postgres://…, mysql://user:password@tcp(host)/name or redis://….
 package main
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
+	"database/sql"
 	"encoding/base64"
-	"errors"
 	"flag"
 	"fmt"
-	"io"
+	"html/template"
+	"log"
 	"net"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
-	"syscall"
 	"time"
+
+	_ "github.com/go-sql-driver/mysql"
+	_ "github.com/jackc/pgx/v5/stdlib"
+	"github.com/redis/go-redis/v9"
+	_ "modernc.org/sqlite"
 
 	"github.com/piecesauth/piecesauth"
 	"github.com/piecesauth/piecesauth/piecesauthtest"
+	"github.com/piecesauth/piecesauth/seal"
+	"github.com/piecesauth/piecesauth/tokenkv"
+	"github.com/piecesauth/piecesauth/tokenredis"
+	"github.com/piecesauth/piecesauth/tokensql"
+	"github.com/piecesauth/piecesauth/web"
 )
 
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx, os.Args[1:], os.Getenv("WEBAPP_KEYS"), os.Stdout); err != nil {
-		fmt.Fprintln(os.Stderr, "webapp:", err)
-		os.Exit(1)
-	}
-}
-
-func run(ctx context.Context, args []string, keys string, out io.Writer) error {
-	flags := flag.NewFlagSet("webapp", flag.ContinueOnError)
-	addr := flags.String("addr", "127.0.0.1:8080", "address to listen on")
-	url := flags.String("url", "", "where people find the application, by default http:// and the address")
-	config := piecesauth.Config{
-		// No offline_access: the application asks who someone is, and keeps no tokens.
-		Scopes: piecesauth.Scopes{"openid", "profile", "email"},
-	}
-	flags.StringVar(&config.BaseURL, "base-url", "", "the auth server, by default one in memory")
-	flags.StringVar(&config.ClientID, "client-id", "", "client ID, as registered")
-	flags.StringVar(&config.Audience, "audience", "", "the API that tokens are for")
-	flags.StringVar(&config.Issuer, "issuer", "", "the issuer of ID tokens, so that their signatures are checked")
-	if err := flags.Parse(args); err != nil {
-		if errors.Is(err, flag.ErrHelp) {
-			return nil
-		}
-		return err
-	}
-
-	listener, err := new(net.ListenConfig).Listen(ctx, "tcp", *addr)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = listener.Close() }() // for the returns before Serve has it
-	if *url == "" {
-		*url = "http://" + listener.Addr().String()
-	}
-	*url = strings.TrimSuffix(*url, "/")
-	config.RedirectURL = *url + "/callback"
-
+	var config piecesauth.Config
+	addr := flag.String("addr", "127.0.0.1:8080", "address to listen on")
+	url := flag.String("url", "", "where people find the application, by default http:// and the address")
+	database := flag.String("database", "webapp.db", "where tokens are kept")
+	flag.StringVar(&config.BaseURL, "base-url", "", "the auth server, by default one in memory")
+	flag.StringVar(&config.ClientID, "client-id", "", "client ID, as registered; the callback is the -url and /auth/callback")
+	flag.StringVar(&config.Audience, "audience", "", "the API that tokens are for")
+	flag.StringVar(&config.Issuer, "issuer", "", "the issuer of ID tokens")
+	flag.Parse()
+	listener := must(new(net.ListenConfig).Listen(context.Background(), "tcp", *addr))
+	*url = cmp.Or(*url, "http://"+listener.Addr().String())
 	if config.BaseURL == "" {
-		server := piecesauthtest.NewServer(piecesauthtest.Options{
-			RedirectURLs: []string{config.RedirectURL},
-			ReturnToURLs: []string{*url + "/"},
-		})
-		defer server.Close()
-		embedded := server.Config()
-		embedded.RedirectURL, embedded.Scopes = config.RedirectURL, config.Scopes
-		config = embedded
+		config = piecesauthtest.NewServer(piecesauthtest.Options{
+			People:       []piecesauthtest.Person{{Sub: "auth0|1", Name: "Ada Lovelace"}, {Sub: "auth0|2", Name: "Grace Hopper"}},
+			ReturnToURLs: []string{*url + "/"}, RedirectURLs: []string{*url + "/auth/callback"},
+		}).Config()
 	}
-	auth, err := piecesauth.New(config)
-	if err != nil {
-		return err
+	var keys [][]byte
+	random := (rand.Text() + rand.Text())[:43] + "=" // for this run alone
+	for key := range strings.SplitSeq(cmp.Or(os.Getenv("WEBAPP_KEYS"), random), ",") {
+		keys = append(keys, must(base64.StdEncoding.DecodeString(key)))
 	}
-	if keys == "" {
-		_, _ = fmt.Fprintln(out, "WEBAPP_KEYS is not set: a key for this run alone, so no second replica.")
-		keys = newKey()
-	}
-	app, err := newApp(auth, *url, strings.Split(keys, ",")...)
-	if err != nil {
-		return fmt.Errorf("WEBAPP_KEYS: %w", err)
-	}
-	handler, err := app.handler()
-	if err != nil {
-		return fmt.Errorf("-url: %w", err)
-	}
-
-	server := &http.Server{
-		Handler:           handler,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      60 * time.Second, // a callback waits for the auth server
-		IdleTimeout:       2 * time.Minute,
-	}
-	_, _ = fmt.Fprintf(out, "Open %s (listening on http://%s)\n", *url, listener.Addr())
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(listener) }()
-	select {
-	case err := <-served:
-		return err
-	case <-ctx.Done():
-	}
-	// Requests that are under way get a moment to finish.
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-	defer cancel()
-	return server.Shutdown(ctx)
+	sealer := must(seal.New(keys...))
+	tokens := must(tokenkv.New(openDatabase(*database), tokenkv.Options{Sealer: sealer}))
+	signIn := must(web.New(web.Config{Auth: must(piecesauth.New(config)), URL: *url, Sealer: sealer, Tokens: tokens.Store}))
+	fmt.Printf("Open %s (listening on http://%s)\n", *url, listener.Addr())
+	log.Fatal((&http.Server{Handler: app(signIn), ReadTimeout: 10 * time.Second, WriteTimeout: 90 * time.Second}).Serve(listener))
 }
 
-func newKey() string {
-	key := make([]byte, 64)
-	_, _ = rand.Read(key) // never fails
-	return base64.StdEncoding.EncodeToString(key)
+func app(signIn *web.Handler) http.Handler {
+	page := template.Must(template.New("").Parse(`<!doctype html><html lang="en"><meta charset="utf-8"><title>Web application</title>
+<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
+{{with .Session}}<p>Signed in as <strong id="name">{{or .Name .Subject}}</strong>. <a href="/account">Your account</a></p>
+<form method="post" action="/auth/signout"><button>Sign out</button></form>
+{{else}}<p><a id="signin" href="/auth/signin">Sign in with Pieces</a></p>{{end}}{{with .Profile}}<p>Your subject is {{.Sub}}.</p>{{end}}`))
+	show := func(w http.ResponseWriter, session *web.Session, profile *piecesauth.User) {
+		w.Header().Set("Cache-Control", "no-store")
+		_ = page.Execute(w, map[string]any{"Session": session, "Profile": profile})
+	}
+	mux := http.NewServeMux()
+	mux.Handle("/auth/", signIn)
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		session, _ := signIn.Session(r)
+		show(w, session, nil)
+	})
+	mux.Handle("GET /account", signIn.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		session, _ := signIn.Session(r)
+		profile, err := session.TokenSource().UserInfo(r.Context()) // another API: session.TokenSource().Client(nil)
+		if err != nil {
+			signIn.Error(w, r, err)
+			return
+		}
+		show(w, session, profile)
+	})))
+	return mux
+}
+
+func openDatabase(address string) tokenkv.DB {
+	driver, dialect := "sqlite", tokensql.SQLite
+	switch scheme, rest, _ := strings.Cut(address, "://"); scheme {
+	case "redis":
+		options := must(redis.ParseURL(address))
+		options.ContextTimeoutEnabled = true
+		return tokenredis.New(redis.NewClient(options), tokenredis.Options{Idle: 12 * time.Hour})
+	case "postgres":
+		driver, dialect = "pgx", tokensql.Postgres
+	case "mysql":
+		driver, dialect, address = "mysql", tokensql.MySQL, rest+"?interpolateParams=true"
+	default:
+		address = "file:" + address + "?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+	}
+	db := must(tokensql.New(must(sql.Open(driver, address)), tokensql.Options{Dialect: dialect}))
+	return must(db, db.Migrate(context.Background()))
+}
+
+func must[T any](v T, err error) T {
+	if err != nil {
+		log.Fatal("webapp: ", err)
+	}
+	return v
 }

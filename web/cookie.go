@@ -1,0 +1,173 @@
+package web
+
+import (
+	"cmp"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/piecesauth/piecesauth"
+	"github.com/piecesauth/piecesauth/internal/strictjson"
+)
+
+const (
+	attemptLifetime = 10 * time.Minute // how long a person may take to sign in
+	maxAttempts     = 5                // under way in one browser
+	maxCookie       = 1000             // bytes of name and value
+	stateInName     = 16               // characters: enough that no two attempts meet
+	idInName        = 8                // likewise, of the sessions of one browser
+)
+
+var errCookieSize = errors.New("web: the person's identifiers are too long for a cookie")
+
+// pending is a sign-in that has begun, as its cookie says.
+type pending struct {
+	Attempt  *piecesauth.Attempt `json:"a,omitempty"` // nil once it is done
+	Next     string              `json:"n"`           // the page the person came from
+	Previous string              `json:"p,omitempty"` // the session they had, which the new one takes the place of
+	Begun    int64               `json:"t"`           // microseconds
+
+	cookie string // its name
+}
+
+func (h *Handler) attemptName(state string) string {
+	return h.cookie + "-a-" + state[:min(len(state), stateInName)]
+}
+
+// seenName is of the session's own: an answer to the session before, which
+// arrives late, takes nothing from this one.
+func (h *Handler) seenName(id string) string {
+	return h.cookie + "-seen-" + id[:min(len(id), idInName)]
+}
+
+// set sets a sealed cookie, and reports whether it is as small as it should be.
+// It sets none that is larger.
+func (h *Handler) set(w http.ResponseWriter, cookie *http.Cookie, plaintext []byte, purpose string) bool { //nolint:gosec // G124: what is missing is set here
+	cookie.Value = base64.RawURLEncoding.EncodeToString(h.config.Sealer.Seal(plaintext, h.scope+cookie.Name+purpose))
+	if len(cookie.Name)+len(cookie.Value) > maxCookie {
+		return false
+	}
+	cookie.Path, cookie.HttpOnly = "/", true
+	cookie.Secure = h.secure || cookie.SameSite == http.SameSiteNoneMode
+	http.SetCookie(w, cookie)
+	return true
+}
+
+// open returns what a cookie holds that was set for the purpose.
+func (h *Handler) open(cookie *http.Cookie, purpose string) ([]byte, bool) {
+	sealed, err := base64.RawURLEncoding.DecodeString(cookie.Value)
+	if err != nil {
+		return nil, false
+	}
+	plaintext, err := h.config.Sealer.Open(sealed, h.scope+cookie.Name+purpose)
+	return plaintext, err == nil
+}
+
+func (h *Handler) remove(w http.ResponseWriter, name string, sameSite http.SameSite) {
+	http.SetCookie(w, &http.Cookie{ //nolint:gosec // G124: nothing is in it
+		Name: name, MaxAge: -1, Path: "/", HttpOnly: true, SameSite: sameSite,
+		Secure: h.secure || sameSite == http.SameSiteNoneMode,
+	})
+}
+
+// attemptSite is what the attempt's cookie needs to come with the callback: a
+// form that another site posts brings SameSite=None alone.
+func (h *Handler) attemptSite() http.SameSite {
+	if h.mode == piecesauth.ResponseModeFormPost {
+		return http.SameSiteNoneMode
+	}
+	return http.SameSiteLaxMode
+}
+
+// setAttempt keeps p in the browser. A page to go back to that is too long is
+// the one thing that can be done without.
+func (h *Handler) setAttempt(w http.ResponseWriter, name string, p pending) error {
+	if p.Attempt != nil {
+		small := *p.Attempt
+		small.RedirectURL, small.BaseURL, small.ClientID = "", "", "" // as configured: they are part of what it is sealed for
+		p.Attempt = &small
+	}
+	for {
+		plaintext, err := json.Marshal(p)
+		if err != nil {
+			return err
+		}
+		left := attemptLifetime - time.Since(time.UnixMicro(p.Begun))
+		cookie := &http.Cookie{Name: name, MaxAge: int(left.Seconds()), SameSite: h.attemptSite()} //nolint:gosec // set has the rest
+		switch {
+		case h.set(w, cookie, plaintext, ""):
+			return nil
+		case p.Next == "":
+			return errCookieSize
+		}
+		p.Next = ""
+	}
+}
+
+// readAttempt reads a cookie that setAttempt has set.
+func (h *Handler) readAttempt(cookie *http.Cookie) (p pending, ok bool) {
+	plaintext, ok := h.open(cookie, "")
+	if !ok || strictjson.Unmarshal(plaintext, &p) != nil {
+		return p, false
+	}
+	if p.Attempt != nil {
+		p.Attempt.RedirectURL = h.origin + h.path + "callback"
+	}
+	p.cookie = cookie.Name
+	age := time.Since(time.UnixMicro(p.Begun))
+	return p, age < attemptLifetime
+}
+
+// makeRoom removes the cookies of attempts that are over, and the oldest ones
+// where there are too many: else any site could fill the browser with them, by
+// sending it to the sign-in again and again.
+func (h *Handler) makeRoom(w http.ResponseWriter, r *http.Request) {
+	var kept []pending
+	for _, cookie := range r.Cookies() {
+		if !strings.HasPrefix(cookie.Name, h.attemptName("")) {
+			continue
+		}
+		if p, ok := h.readAttempt(cookie); ok {
+			kept = append(kept, p)
+		} else {
+			h.remove(w, cookie.Name, h.attemptSite())
+		}
+	}
+	slices.SortFunc(kept, func(a, b pending) int { return cmp.Compare(b.Begun, a.Begun) })
+	for _, p := range kept[min(len(kept), maxAttempts-1):] {
+		h.remove(w, p.cookie, h.attemptSite())
+	}
+}
+
+// removeSession signs the browser out.
+func (h *Handler) removeSession(w http.ResponseWriter, r *http.Request) {
+	for _, cookie := range r.Cookies() {
+		if cookie.Name == h.cookie || strings.HasPrefix(cookie.Name, h.seenName("")) {
+			h.remove(w, cookie.Name, http.SameSiteLaxMode)
+		}
+	}
+}
+
+// setSession signs the browser in. A name or an address that is too long is
+// left out.
+func (h *Handler) setSession(w http.ResponseWriter, s Session) error {
+	lifetime := int(h.config.Lifetime.Seconds())
+	for _, spare := range []*string{&s.Email, &s.Name, nil} {
+		plaintext, err := json.Marshal(storedSession{s.ID, s.Issuer, s.Subject, s.Name, s.Email, s.SignedIn.Unix()})
+		if err != nil {
+			return err
+		}
+		if h.set(w, &http.Cookie{Name: h.cookie, MaxAge: lifetime, SameSite: http.SameSiteLaxMode}, plaintext, "") { //nolint:gosec // set has the rest
+			h.setSeen(w, s.ID)
+			return nil
+		}
+		if spare != nil {
+			*spare = ""
+		}
+	}
+	return errCookieSize
+}

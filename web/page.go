@@ -1,0 +1,197 @@
+package web
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"html"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/piecesauth/piecesauth"
+)
+
+// What [Config.OnError] can get beside the errors of package piecesauth.
+var (
+	// ErrNoAttempt: a callback belongs to no sign-in that began in this browser
+	// within the last ten minutes.
+	ErrNoAttempt = errors.New("web: the callback belongs to no sign-in that is under way in this browser")
+	// ErrCrossOrigin: a request that changes something came from a page of
+	// another origin.
+	ErrCrossOrigin = errors.New("web: the request came from a page of another origin")
+
+	errNoPage = errors.New("web: a sign-in begins in a page of its own, not in a frame or by a script")
+)
+
+// signOutError is what hindered the end of a session everywhere.
+type signOutError struct{ err error }
+
+func (e *signOutError) Error() string { return "web: signing out: " + e.err.Error() }
+func (e *signOutError) Unwrap() error { return e.err }
+
+// StatusCode returns the HTTP status to answer an error of this package or of
+// package piecesauth with.
+func StatusCode(err error) int {
+	var e *piecesauth.Error
+	ours := errors.As(err, &e)
+	switch {
+	case errors.Is(err, ErrNoAttempt), errors.Is(err, errNoPage), errors.Is(err, piecesauth.ErrStateMismatch):
+		return http.StatusBadRequest
+	case errors.Is(err, ErrCrossOrigin), errors.Is(err, &piecesauth.Error{Code: "access_denied"}):
+		return http.StatusForbidden
+	case errors.Is(err, context.DeadlineExceeded):
+		return http.StatusGatewayTimeout
+	case ours && e.Op == "complete": // also where the code is refused
+		return http.StatusBadGateway
+	case errors.Is(err, piecesauth.ErrSignInRequired):
+		return http.StatusUnauthorized
+	case ours && (e.Op == "token" || e.RetryAfter > 0):
+		return http.StatusServiceUnavailable
+	case ours && e.Op != "begin":
+		return http.StatusBadGateway
+	}
+	return http.StatusInternalServerError
+}
+
+// Error answers a request that failed with err, as of a session's TokenSource.
+// Where the person has to sign in again and it is a page that they want, it
+// sends them to the sign-in and back. All else goes to [Config.OnError] or, by
+// default, is a page for a person to read, and one line of text for a script,
+// with the status of [StatusCode].
+func (h *Handler) Error(w http.ResponseWriter, r *http.Request, err error) {
+	next := h.next(r)
+	if errors.Is(err, piecesauth.ErrSignInRequired) && isPage(r) {
+		noStore(w)
+		redirect(w, h.signInURL(next))
+		return
+	}
+	h.fail(w, r, err, next)
+}
+
+// isPage reports whether a browser asks for a page that it can be sent away
+// from: no body gets lost on the way.
+func isPage(r *http.Request) bool {
+	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && isNavigation(r)
+}
+
+// isNavigation reports whether a person will see the answer, in a window of its
+// own.
+func isNavigation(r *http.Request) bool {
+	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
+		dest := r.Header.Get("Sec-Fetch-Dest")
+		return mode == "navigate" && (dest == "" || dest == "document") && !strings.Contains(r.Header.Get("Sec-Purpose"), "prefetch")
+	}
+	return strings.Contains(r.Header.Get("Accept"), "text/html") // an older browser
+}
+
+// fail answers with what went wrong. next is where another try leads.
+func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error, next string) {
+	if h.config.OnError != nil {
+		h.config.OnError(w, r, err)
+		return
+	}
+	header, status := w.Header(), StatusCode(err)
+	var e *piecesauth.Error
+	if errors.As(err, &e) && e.RetryAfter > 0 {
+		header.Set("Retry-After", strconv.Itoa(int(e.RetryAfter.Round(time.Second).Seconds())))
+	}
+	if status == http.StatusUnauthorized {
+		header.Set("WWW-Authenticate", `SignIn url="`+h.signInURL("")+`"`) // RFC 9110 §11.6.1 wants a challenge
+	}
+	setPageHeaders(header)
+	if !isNavigation(r) {
+		header.Set("Content-Type", "text/plain; charset=utf-8")
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, plainly(err)+"\n")
+		return
+	}
+	title, link, label := "Signing in did not work", h.signInURL(next), "Try again"
+	var signOut *signOutError
+	switch {
+	case errors.As(err, &signOut):
+		title, link, label = "You are signed out in this browser only", h.logoutURL(), "Finish signing out"
+	case errors.Is(err, ErrCrossOrigin):
+		title, link, label = "Nothing was done", h.origin+h.home, "Go to the start page"
+	case errors.As(err, &e) && e.Op == "token":
+		title = "This did not work"
+	}
+	w.WriteHeader(status)
+	_, _ = io.WriteString(w, document(title, plainly(err), link, label)) //nolint:gosec // G705: document escapes them
+}
+
+// plainly says in a person's words what an error says in a developer's.
+func plainly(err error) string {
+	var e *piecesauth.Error
+	known := errors.As(err, &e)
+	var signOut *signOutError
+	switch {
+	case errors.As(err, &signOut):
+		return "What is stored of your session could not be deleted just now. It will expire by itself."
+	case errors.Is(err, ErrNoAttempt):
+		return "This sign-in took too long, or it began in another browser. If this keeps happening, allow cookies for this site."
+	case errors.Is(err, ErrCrossOrigin):
+		return "The request came from another website, so it was not carried out."
+	case errors.Is(err, errNoPage):
+		return "A sign-in needs a page of its own. Open it in a new window."
+	case errors.Is(err, &piecesauth.Error{Code: "access_denied"}):
+		return "The sign-in was canceled, or this application was not given access."
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return "The sign-in service did not answer in time."
+	case known && e.Op == "complete":
+		return "The sign-in service's answer could not be used."
+	case errors.Is(err, piecesauth.ErrSignInRequired):
+		return "Please sign in."
+	case known && e.Op == "token":
+		return "It is not possible just now to look up whether you are signed in."
+	case known:
+		return "The sign-in service did not accept this."
+	}
+	return "The application could not finish this."
+}
+
+const style = `:root{color-scheme:light dark}` +
+	`body{margin:0;min-height:100vh;display:grid;place-items:center;font:1.0625rem/1.5 system-ui,sans-serif;background:#fff;color:#1b1b1f}` +
+	`main{box-sizing:border-box;width:100%;max-width:32rem;padding:1.5rem;overflow-wrap:anywhere}` +
+	`h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.25}` +
+	`p{margin:0 0 .75rem}` +
+	`a{color:#0b57d0}` +
+	`@media(prefers-color-scheme:dark){body{background:#16161a;color:#e6e6ea}a{color:#a8c7fa}}`
+
+// document is a page that loads nothing, not even an icon.
+func document(title, text, link, label string) string {
+	return `<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>` + html.EscapeString(title) + `</title>
+<link rel="icon" href="data:,">
+<style>` + style + `</style>
+</head>
+<body>
+<main>
+<h1>` + html.EscapeString(title) + `</h1>
+<p>` + html.EscapeString(text) + `</p>
+<p><a href="` + html.EscapeString(link) + `">` + html.EscapeString(label) + `</a></p>
+</main>
+</body>
+</html>
+`
+}
+
+// setPageHeaders sets what holds for every page here: not stored, not framed,
+// nothing loaded, no address passed on.
+func setPageHeaders(h http.Header) {
+	sum := sha256.Sum256([]byte(style))
+	h.Set("Content-Type", "text/html; charset=utf-8")
+	h.Set("Cache-Control", "no-store")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+
+		"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("X-Content-Type-Options", "nosniff")
+}

@@ -1,0 +1,2 @@
+// Package routers mounts the handler of package web in routers that others use.
+package routers

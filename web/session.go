@@ -1,0 +1,262 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/piecesauth/piecesauth"
+	"github.com/piecesauth/piecesauth/internal/strictjson"
+)
+
+// errSignedOut is [piecesauth.ErrSignInRequired] where nobody is signed in.
+var errSignedOut = fmt.Errorf("web: nobody is signed in: %w", piecesauth.ErrSignInRequired)
+
+// Session is a person who is signed in. Several requests may share one: don't
+// change it.
+type Session struct {
+	// ID is new at every sign-in; the token is stored under it.
+	ID string
+	// Issuer and Subject together say who it is. Nothing else does: a name or an
+	// address can change, and go to somebody else.
+	Issuer, Subject string
+	// Name and Email are for showing; either may be empty.
+	Name, Email string
+	// SignedIn is when the person signed in, to the second.
+	SignedIn time.Time
+
+	source *piecesauth.TokenSource
+}
+
+// TokenSource returns the source of the session's access tokens, which all its
+// requests share; nil without [Config.Tokens]. Pass what goes wrong with it to
+// [Handler.Error].
+func (s *Session) TokenSource() *piecesauth.TokenSource { return s.source }
+
+// storedSession is a Session in its cookie.
+type storedSession struct {
+	ID       string `json:"id"`
+	Issuer   string `json:"iss"`
+	Subject  string `json:"sub"`
+	Name     string `json:"n,omitempty"`
+	Email    string `json:"e,omitempty"`
+	SignedIn int64  `json:"t"`
+}
+
+// sessionKey is the context's key of the session that a handler let through.
+type sessionKey struct{ h *Handler }
+
+// Require serves next to people who are signed in. Anybody else is sent to the
+// sign-in and back, if it is a page that they want; a request for anything else,
+// of a script or by POST, is answered with 401. A request that changes something
+// and comes from a page of another origin is answered with 403. What next
+// answers is not to be cached, unless it sets another Cache-Control.
+func (h *Handler) Require(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		noStore(w)
+		if h.guard.Check(r) != nil {
+			h.Error(w, r, ErrCrossOrigin)
+			return
+		}
+		s, seen, err := h.session(r)
+		if err != nil {
+			h.Error(w, r, err)
+			return
+		}
+		if time.Since(seen) > h.config.Idle/10 {
+			h.setSeen(w, s.ID)
+		}
+		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), sessionKey{h}, s)))
+	})
+}
+
+// Session returns who is signed in. Behind [Handler.Require] somebody is, and
+// nothing is asked again. Anywhere else it checks the session, but does not
+// prolong it, and the answer is the caller's to keep out of caches.
+func (h *Handler) Session(r *http.Request) (*Session, bool) {
+	if s, ok := r.Context().Value(sessionKey{h}).(*Session); ok {
+		return s, true
+	}
+	s, _, err := h.session(r)
+	return s, err == nil
+}
+
+// session returns the session of the request and when it was last used.
+func (h *Handler) session(r *http.Request) (*Session, time.Time, error) {
+	s, ok := h.readSession(r)
+	if !ok {
+		return nil, time.Time{}, errSignedOut
+	}
+	seen, ok := h.readSeen(r, s.ID)
+	if !ok {
+		return nil, time.Time{}, errSignedOut
+	}
+	if err := h.check(r.Context(), s); err != nil {
+		return nil, time.Time{}, err
+	}
+	return s, seen, nil
+}
+
+// readSession reads the cookie alone.
+func (h *Handler) readSession(r *http.Request) (*Session, bool) {
+	for _, cookie := range r.CookiesNamed(h.cookie) {
+		plaintext, ok := h.open(cookie, "")
+		var c storedSession
+		if !ok || strictjson.Unmarshal(plaintext, &c) != nil {
+			continue
+		}
+		s := &Session{ID: c.ID, Issuer: c.Issuer, Subject: c.Subject, Name: c.Name, Email: c.Email, SignedIn: time.Unix(c.SignedIn, 0)}
+		if time.Since(s.SignedIn) < h.config.Lifetime {
+			return s, true
+		}
+	}
+	return nil, false
+}
+
+// setSeen says when the session was last used, in a cookie of its own: should
+// the answer arrive after a sign-out or another sign-in, nobody is signed in by
+// it.
+func (h *Handler) setSeen(w http.ResponseWriter, id string) {
+	cookie := &http.Cookie{Name: h.seenName(id), MaxAge: int(h.config.Idle.Seconds()), SameSite: http.SameSiteLaxMode} //nolint:gosec // set has the rest
+	h.set(w, cookie, strconv.AppendInt(nil, time.Now().Unix(), 10), id)
+}
+
+func (h *Handler) readSeen(r *http.Request, id string) (time.Time, bool) {
+	for _, cookie := range r.CookiesNamed(h.seenName(id)) {
+		plaintext, ok := h.open(cookie, id)
+		if !ok {
+			continue
+		}
+		seconds, err := strconv.ParseInt(string(plaintext), 10, 64)
+		if seen := time.Unix(seconds, 0); err == nil && time.Since(seen) < h.config.Idle {
+			return seen, true
+		}
+	}
+	return time.Time{}, false
+}
+
+// check fails with errSignedOut where a session that the cookie vouches for is
+// over, and sets the session's source.
+func (h *Handler) check(ctx context.Context, s *Session) error {
+	if h.config.Tokens == nil && h.config.Revoked == nil {
+		return nil
+	}
+	e := h.entry(s.ID)
+	s.source = e.source
+	now := time.Now()
+	if e.void.Load() {
+		return errSignedOut
+	}
+	if now.UnixNano()-e.checked.Load() < int64(h.config.CheckStore) {
+		return nil
+	}
+	err := h.ask(ctx, s, e)
+	switch {
+	case err == nil:
+		e.checked.Store(now.UnixNano())
+	case errors.Is(err, errSignedOut):
+		h.live.remove(s.ID)
+	}
+	return err
+}
+
+// ask asks those who know whether the session is over.
+func (h *Handler) ask(ctx context.Context, s *Session, e *entry) error {
+	if e.store != nil {
+		if _, err := e.store.Load(ctx); errors.Is(err, piecesauth.ErrNoToken) {
+			return errSignedOut
+		} else if err != nil {
+			return &piecesauth.Error{Op: "token", Err: err}
+		}
+	}
+	if h.config.Revoked != nil {
+		if over, err := h.config.Revoked(ctx, s); err != nil {
+			return &piecesauth.Error{Op: "token", Err: fmt.Errorf("asking whether the session was revoked: %w", err)}
+		} else if over {
+			return errSignedOut
+		}
+	}
+	return nil
+}
+
+// end ends a session for all that look for its token. It waits for no refresh
+// where the store has a method Replace.
+func (h *Handler) end(ctx context.Context, id string) error {
+	if h.config.Tokens == nil {
+		return nil
+	}
+	e := h.entry(id)
+	e.void.Store(true) // here at once, whatever becomes of the row
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
+	defer cancel()
+	return e.source.Forget(ctx)
+}
+
+const (
+	endTimeout = 5 * time.Second  // of deleting a token
+	entryIdle  = 10 * time.Minute // at least, before a session's entry is dropped
+	firstSweep = 1024             // entries
+)
+
+// live is what is kept of sessions between their requests. None of it has to be
+// right for a session to be: it spares questions and shares refreshes.
+type live struct {
+	mu      sync.Mutex
+	entries map[string]*entry
+	sweepAt int // entries
+}
+
+type entry struct {
+	source  *piecesauth.TokenSource // nil without Config.Tokens
+	store   piecesauth.TokenStore
+	void    atomic.Bool  // it was signed out here
+	checked atomic.Int64 // when it was last known to be good, in nanoseconds
+	used    int64        // likewise, guarded by the live's mutex
+}
+
+// entry returns what is kept of the session.
+func (h *Handler) entry(id string) *entry {
+	now := time.Now()
+	h.live.mu.Lock()
+	defer h.live.mu.Unlock()
+	if e := h.live.entries[id]; e != nil {
+		e.used = now.UnixNano()
+		return e
+	}
+	h.live.sweep(now.Add(-max(entryIdle, h.config.CheckStore)).UnixNano())
+	e := &entry{used: now.UnixNano()}
+	if h.config.Tokens != nil {
+		e.store = h.config.Tokens(id)
+		e.source = h.config.Auth.TokenSource(e.store)
+	}
+	h.live.entries[id] = e
+	return e
+}
+
+// sweep drops what nobody has used since, once the entries have doubled; the
+// caller has the mutex.
+func (l *live) sweep(since int64) {
+	if l.entries == nil {
+		l.entries, l.sweepAt = map[string]*entry{}, firstSweep
+	}
+	if len(l.entries) < l.sweepAt {
+		return
+	}
+	for id, e := range l.entries {
+		if e.used < since {
+			delete(l.entries, id)
+		}
+	}
+	l.sweepAt = max(firstSweep, 2*len(l.entries))
+}
+
+func (l *live) remove(id string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.entries, id)
+}

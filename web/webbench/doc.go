@@ -1,0 +1,2 @@
+// Package webbench compares package web with what others use for sessions.
+package webbench
