@@ -23,21 +23,26 @@ func TestPermissionDenied(t *testing.T) {
 	require.NoError(t, os.Chmod(filepath.Dir(path), 0o500)) //nolint:gosec // likewise
 
 	store := open(t, path)
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		// Root is refused nothing, but a thread without its capabilities is. It
-		// ends with this goroutine.
-		runtime.LockOSThread()
-		if !assert.NoError(t, dropCapabilities()) {
-			return
-		}
+	withoutCapabilities(t, func() {
 		_, err := store.Load(t.Context())
 		assert.ErrorIs(t, err, fs.ErrPermission)
 		assert.ErrorContains(t, err, "tokenfile: open "+path+": ")
 		err = put(t.Context(), store, token("b"))
 		assert.ErrorIs(t, err, fs.ErrPermission)
 		assert.ErrorContains(t, err, path+".lock")
+	})
+}
+
+// withoutCapabilities calls f on a thread that is refused what root isn't. The
+// thread ends with its goroutine.
+func withoutCapabilities(t *testing.T, f func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread()
+		if assert.NoError(t, dropCapabilities()) {
+			f()
+		}
 	}()
 	<-done
 }

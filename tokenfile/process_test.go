@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 
@@ -27,6 +28,7 @@ var roles = map[string]func(in *bufio.Scanner, args []string) error{
 	"count": countRole,
 	"hold":  holdRole,
 	"soak":  soakRole,
+	"swap":  swapRole,
 }
 
 func TestMain(m *testing.M) {
@@ -204,4 +206,30 @@ func TestExclusion(t *testing.T) {
 	require.NoError(t, err)
 	require.Equal(t, strconv.Itoa(3*countStores*countGoroutines), got.AccessToken)
 	require.Equal(t, []string{"token.json", "token.json.lock"}, names(t, path))
+}
+
+// swapRole writes one token and the other by turns until it is killed.
+func swapRole(_ *bufio.Scanner, args []string) error {
+	store, err := tokenfile.New(args[0])
+	if err != nil {
+		return err
+	}
+	for i := 0; ; i++ {
+		next := swapTokens()[i%2]
+		if err := store.Update(context.Background(), func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) { return next, nil }); err != nil {
+			return err
+		}
+		if i == 1 {
+			fmt.Println("going")
+		}
+	}
+}
+
+// swapTokens are of one length, and longer than what is read at a time: half of
+// the one and half of the other would make a third.
+func swapTokens() []*piecesauth.Token {
+	filled := func(c string) *piecesauth.Token {
+		return &piecesauth.Token{AccessToken: strings.Repeat(c, 9_000), RefreshToken: strings.Repeat(c, 9_000)}
+	}
+	return []*piecesauth.Token{filled("a"), filled("b")}
 }

@@ -25,6 +25,10 @@ func checkFolder(folder string) error {
 
 func checkFile(fs.FileInfo) error { return nil }
 
+func checkOwner(fs.FileInfo) error { return nil }
+
+const openFlags = 0
+
 func syncFolder(string) error { return nil }
 
 // patiently calls op again for two seconds while it is refused: Windows neither

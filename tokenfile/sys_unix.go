@@ -10,6 +10,10 @@ import (
 	"syscall"
 )
 
+// openFlags keep an open from waiting for whoever writes to a pipe, and from
+// following a link, that took the file's place since it was looked at.
+const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
+
 // checkFolder refuses a folder in which somebody else could replace the file.
 func checkFolder(folder string) error {
 	info, err := os.Stat(folder)
@@ -30,11 +34,18 @@ func checkFolder(folder string) error {
 
 // checkFile refuses a file that somebody else wrote, or could have read.
 func checkFile(info fs.FileInfo) error {
-	if owner, ok := ownerOf(info); ok && owner != os.Geteuid() {
-		return fmt.Errorf("belongs to another user (uid %d)", owner)
+	if err := checkOwner(info); err != nil {
+		return err
 	}
 	if mode := info.Mode().Perm(); mode&0o077 != 0 {
 		return fmt.Errorf("is open to others (mode %04o instead of 0600); its token may be known to them", mode)
+	}
+	return nil
+}
+
+func checkOwner(info fs.FileInfo) error {
+	if owner, ok := ownerOf(info); ok && owner != os.Geteuid() {
+		return fmt.Errorf("belongs to another user (uid %d)", owner)
 	}
 	return nil
 }

@@ -1,0 +1,134 @@
+// Package keyring keeps the key that a token is sealed with in the system's
+// credential store: the Keychain of macOS, the Credential Manager of Windows, or on
+// Linux and the BSDs a Secret Service, such as GNOME Keyring, KWallet or KeePassXC.
+//
+//	store, err := tokenfile.New(path, tokenfile.Sealed(keyring.Key("my-app", "default")))
+//
+// The store holds the key alone, and the token is in the file: whole tokens are
+// longer than some stores allow, and a store can't keep two processes from
+// overwriting each other's.
+//
+// # The entry
+//
+// It is text, "piecesauth-key-1" and then, each after a space, one or more keys of 32
+// bytes in base64: the first seals, all open. To rotate, put a new key before the
+// old one, and take the old one out when the file has been written anew.
+package keyring
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/zalando/go-keyring"
+
+	"github.com/piecesauth/piecesauth/internal/newkey"
+	"github.com/piecesauth/piecesauth/seal"
+)
+
+// ErrUnavailable is the error where there is no credential store, or it is locked,
+// refuses, or does not answer before the context ends.
+var ErrUnavailable = errors.New("keyring: no credential store can be used; unlock or start one (on Linux a Secret Service, such as gnome-keyring), or pass tokenfile.Sealed a key that is kept elsewhere")
+
+const (
+	header  = "piecesauth-key-1"
+	headers = "piecesauth-key-" // of any version
+	keySize = 32
+)
+
+// Key returns a function for tokenfile.Sealed. It reads the key that the credential
+// store has for this service (the program's name, say) and account; where there is
+// none, it makes one of 32 random bytes. It asks the store each time.
+//
+// A store may ask the person to unlock it, and has no way to be told that nobody
+// waits any longer. If the context ends first the function returns, with
+// [ErrUnavailable]; the one call that blocks ends when the store answers, and its
+// answer is dropped. On Linux the library below keeps its connection to the bus, and
+// two goroutines for it, until the program ends.
+func Key(service, account string) func(context.Context) (*seal.Sealer, error) {
+	return key(service, account, credentials{get: keyring.Get, set: keyring.Set})
+}
+
+// credentials is a credential store; its calls may block for as long as they like.
+type credentials struct {
+	get func(service, account string) (string, error)
+	set func(service, account, entry string) error
+}
+
+func key(service, account string, store credentials) func(context.Context) (*seal.Sealer, error) {
+	get := func() (string, error) { return store.get(service, account) }
+	return func(ctx context.Context) (*seal.Sealer, error) {
+		if service == "" || account == "" {
+			return nil, errors.New("keyring: a key needs the name of a service and of an account")
+		}
+		entry, err := ask(ctx, get)
+		if errors.Is(err, keyring.ErrNotFound) {
+			if !newkey.Allowed(ctx) {
+				return nil, fmt.Errorf("keyring: the credential store has no key for %q any more; sign in anew: %w", service, seal.ErrCannotOpen)
+			}
+			_, err = ask(ctx, func() (string, error) { return "", store.set(service, account, newEntry()) })
+			if err == nil {
+				entry, err = ask(ctx, get) // what the store did not keep would seal for nobody
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+		}
+		return open(entry, service)
+	}
+}
+
+// ask calls the store, and waits until it answers or the context ends.
+func ask(ctx context.Context, call func() (string, error)) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	type answer struct {
+		entry string
+		err   error
+	}
+	answers := make(chan answer, 1) // nobody may be there to take it
+	go func() {
+		entry, err := call()
+		answers <- answer{entry, err}
+	}()
+	select {
+	case a := <-answers:
+		return a.entry, a.err
+	case <-ctx.Done():
+		return "", fmt.Errorf("it has not answered, and may be waiting to be unlocked: %w", ctx.Err())
+	}
+}
+
+func newEntry() string {
+	secret := make([]byte, keySize)
+	_, _ = rand.Read(secret) // never fails
+	return header + " " + base64.StdEncoding.EncodeToString(secret)
+}
+
+// open makes a Sealer of an entry. No error quotes it, nor the account, which may
+// be a person's.
+func open(entry, service string) (*seal.Sealer, error) {
+	fields := strings.Fields(entry)
+	if len(fields) == 0 || !strings.HasPrefix(fields[0], headers) {
+		return nil, fmt.Errorf("keyring: what the credential store has for %q is no key of this package; delete that entry, or use another name", service)
+	}
+	if fields[0] != header {
+		return nil, fmt.Errorf("keyring: a later version of this program wrote the key for %q; update this one", service)
+	}
+	var keys [][]byte
+	for _, field := range fields[1:] {
+		secret, err := base64.StdEncoding.DecodeString(field)
+		if err != nil || len(secret) != keySize {
+			return nil, fmt.Errorf("keyring: key %d for %q is damaged; delete that entry of the credential store, and sign in anew", len(keys)+1, service)
+		}
+		keys = append(keys, secret)
+	}
+	if len(keys) == 0 {
+		return nil, fmt.Errorf("keyring: the entry for %q has no key; delete that entry of the credential store, and sign in anew", service)
+	}
+	return seal.New(keys...)
+}
