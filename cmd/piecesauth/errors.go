@@ -44,6 +44,9 @@ func (s *signInError) Error() string {
 }
 func (s *signInError) Unwrap() error { return s.err }
 
+// Is answers ErrSignInRequired for ErrNoToken, too.
+func (s *signInError) Is(target error) bool { return target == piecesauth.ErrSignInRequired }
+
 // classify returns the exit code of an error, and the name that it has in JSON.
 func classify(ctx context.Context, err error) (code int, kind string) {
 	var usage *usageError
@@ -71,6 +74,9 @@ func classify(ctx context.Context, err error) (code int, kind string) {
 func (p *program) report(ctx context.Context, err error) int {
 	if err == nil {
 		return 0
+	}
+	if !p.began {
+		err = &usageError{err}
 	}
 	code, kind := classify(ctx, err)
 	text := err.Error()

@@ -40,6 +40,7 @@ type program struct {
 	out, words io.Writer
 	json       bool   // --json
 	account    string // --account
+	began      bool   // the command line was in order; an error before is one of usage
 }
 
 // command returns the commands; each has an example.
@@ -64,17 +65,37 @@ flags of these names; BROWSER names what opens the sign-in page.`,
 			if len(args) == 0 {
 				return nil
 			}
-			return usagef("there is no command %q%s; piecesauth --help lists them", args[0], suggestion(c, args[0]))
+			return usagef("there is no such command%s; piecesauth --help lists them", suggestion(c, args[0])) // args may hold a secret
 		},
 		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
 	}
+	root.PersistentPreRun = func(*cobra.Command, []string) { p.began = true }
+	root.SuggestionsMinimumDistance = 2
 	root.SetVersionTemplate("{{.Name}} {{.Version}}\n")
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "print results and errors as JSON, one object a line")
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return usagef("%w; %s --help lists the flags", err, c.CommandPath())
 	})
 	root.AddCommand(p.loginCommand(), p.tokenCommand(), p.whoamiCommand(), p.statusCommand(), p.logoutCommand(), p.serverCommand(), p.versionCommand())
+	completeWithExamples(root)
 	return root
+}
+
+// completeWithExamples adds the library's own commands, and the examples that they lack.
+func completeWithExamples(root *cobra.Command) {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd()
+	for _, c := range root.Commands() {
+		switch c.Name() {
+		case "help":
+			c.Example = "  piecesauth help login"
+		case "completion":
+			c.Example = "  piecesauth completion bash"
+			for _, shell := range c.Commands() {
+				shell.Example = "  " + shell.CommandPath()
+			}
+		}
+	}
 }
 
 func suggestion(c *cobra.Command, name string) string {

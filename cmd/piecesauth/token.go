@@ -192,7 +192,7 @@ func (a *account) state(ctx context.Context) (state, error) {
 
 func (s state) String() string {
 	if s.BaseURL == "" || s.File == "" || !s.SignedIn && s.Expiry.IsZero() {
-		return fmt.Sprintf("account:  %s\nsigned in: no", s.Account)
+		return fmt.Sprintf("account:   %s\nsigned in: no", s.Account)
 	}
 	stored := s.File
 	if s.Storage == inKeyring {
