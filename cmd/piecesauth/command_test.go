@@ -324,8 +324,9 @@ func TestEveryExample(t *testing.T) {
 	m := newMachine(t)
 	server := m.serve(t, "--client-id", "YOUR_CLIENT_ID")
 	m.env = append(m.env, "PIECES_BASE_URL="+server.BaseURL, "PIECES_REDIRECT_URL=http://127.0.0.1:0/callback")
-	commands := append(new(program).command().Commands(), new(program).command())
-	for _, c := range commands {
+	root := new(program).command()
+	commands := append(root.Commands(), root)
+	for _, c := range root.Commands() {
 		commands = append(commands, c.Commands()...)
 	}
 	seen := 0

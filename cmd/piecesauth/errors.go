@@ -40,7 +40,7 @@ func (s *signInError) Error() string {
 	if errors.Is(s.err, piecesauth.ErrNoToken) {
 		return "nobody is signed in; run: " + s.command + s.others
 	}
-	return "sign in again; run: " + s.command + " (" + s.err.Error() + ")"
+	return "sign in again; run: " + s.command + " (" + trimPrefix(s.err.Error()) + ")"
 }
 func (s *signInError) Unwrap() error { return s.err }
 

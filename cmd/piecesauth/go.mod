@@ -3,6 +3,7 @@ module github.com/piecesauth/piecesauth/cmd/piecesauth
 go 1.26.0
 
 require (
+	github.com/creack/pty v1.1.24
 	github.com/piecesauth/piecesauth v0.0.0
 	github.com/piecesauth/piecesauth/keyring v0.0.0
 	github.com/spf13/cobra v1.10.2
