@@ -7,7 +7,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"strings"
 	"testing"
@@ -44,7 +43,7 @@ func TestJourney(t *testing.T) {
 	assert.Equal(t, "Ada Lovelace <ada@example.com>\n", m.ok(t, "whoami").out)
 	r = m.ok(t, "status")
 	assertNoSecret(t, token, r.out, r.err)
-	for _, want := range []string{"account:   default", "signed in: yes", server.BaseURL, filepath.Join(m.folder("default"), "token.json"), "renewed when needed"} {
+	for _, want := range []string{"account:   default", "signed in: yes", server.BaseURL, filepath.Join(m.folder(), "token.json"), "renewed when needed"} {
 		assert.Contains(t, r.out, want)
 	}
 	var status state
@@ -68,10 +67,10 @@ func TestFilesAreTheUsersAlone(t *testing.T) {
 	m, server := newMachine(t), newServer(t, piecesauthtest.Options{})
 	m.ok(t, loginArgs(server)...)
 	token := m.stored(t, nil)
-	data, err := os.ReadFile(filepath.Join(m.folder("default"), "settings.json"))
+	data, err := os.ReadFile(filepath.Join(m.folder(), "settings.json"))
 	require.NoError(t, err)
 	assertNoSecret(t, token, string(data))
-	entries, err := os.ReadDir(m.folder("default"))
+	entries, err := os.ReadDir(m.folder())
 	require.NoError(t, err)
 	var names []string
 	for _, entry := range entries {
@@ -225,7 +224,7 @@ func TestThePersonSaysNo(t *testing.T) {
 	r := m.run(t, loginArgs(server)...)
 	assert.Equal(t, 1, r.code)
 	assert.Contains(t, r.err, "access_denied")
-	entries, err := os.ReadDir(m.folder("default"))
+	entries, err := os.ReadDir(m.folder())
 	require.NoError(t, err)
 	assert.Len(t, entries, 1, "the lock alone is left")
 }
@@ -260,7 +259,7 @@ func TestSudoIsSaid(t *testing.T) {
 	m := newMachine(t, "SUDO_USER=grace")
 	r := m.run(t, "status")
 	assert.Equal(t, 3, r.code)
-	assert.Regexp(t, regexp.MustCompile(`^Under sudo this is \S+'s account "default", in \S+, and not grace's\.\n$`), r.err)
+	assert.Regexp(t, `^Under sudo this is \S+'s account "default", in \S+, and not grace's\.\n$`, r.err)
 }
 
 func TestNoStoreIsSaid(t *testing.T) {
@@ -279,7 +278,7 @@ func TestBrokenSettings(t *testing.T) {
 	t.Parallel()
 	m, server := newMachine(t), newServer(t, piecesauthtest.Options{})
 	m.ok(t, loginArgs(server)...)
-	path := filepath.Join(m.folder("default"), "settings.json")
+	path := filepath.Join(m.folder(), "settings.json")
 	for text, want := range map[string]string{"{": "remove the file, and sign in again", `{"version":9}`: "later version"} {
 		require.NoError(t, os.WriteFile(path, []byte(text), 0o600))
 		r := m.run(t, "token")
@@ -293,7 +292,7 @@ func TestLoginReplacesABrokenToken(t *testing.T) {
 	t.Parallel()
 	m, server := newMachine(t), newServer(t, piecesauthtest.Options{})
 	m.ok(t, loginArgs(server)...)
-	require.NoError(t, os.WriteFile(filepath.Join(m.folder("default"), "token.json"), []byte("{"), 0o600))
+	require.NoError(t, os.WriteFile(filepath.Join(m.folder(), "token.json"), []byte("{"), 0o600))
 	r := m.run(t, "token")
 	assert.Equal(t, 1, r.code)
 	assert.Contains(t, r.err, "token.json")

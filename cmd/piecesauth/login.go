@@ -61,7 +61,7 @@ func presetOf(s setting) string {
 }
 
 func (p *program) login(ctx context.Context, a *account, chosen *settings, noBrowser bool) error {
-	auth, err := piecesauth.New(chosen.config())
+	auth, err := piecesauth.New(chosen.config()) //nolint:contextcheck // New takes none: it sends nothing
 	if err != nil {
 		return err
 	}
@@ -105,7 +105,7 @@ func (p *program) signIn(ctx context.Context, auth *piecesauth.Authenticator, ch
 		RedirectURLs: strings.Fields(chosen.RedirectURL), Remote: noBrowser,
 		Output: &invitation{to: p.words},
 	}
-	if noBrowser || term.IsTerminal(int(p.in.Fd())) { //nolint:gosec // a file descriptor is an int
+	if noBrowser || term.IsTerminal(int(p.in.Fd())) {
 		options.Input = p.in
 	}
 	token, err := loopback.SignIn(ctx, auth, options)
@@ -207,7 +207,7 @@ func (p *program) logout(ctx context.Context, a *account, browser bool) error {
 	}
 	page := ""
 	if browser && a.settings.Version != 0 {
-		auth, err := piecesauth.New(a.settings.config())
+		auth, err := piecesauth.New(a.settings.config()) //nolint:contextcheck // New takes none: it sends nothing
 		if err != nil {
 			return err
 		}

@@ -48,7 +48,7 @@ func withBinary(m *testing.M) int {
 		return 1
 	}
 	defer func() { _ = os.RemoveAll(folder) }()
-	build := exec.Command("go", "build", "-o", folder+string(os.PathSeparator), ".")
+	build := exec.CommandContext(context.Background(), "go", "build", "-o", folder+string(os.PathSeparator), ".")
 	build.Stdout, build.Stderr = os.Stdout, os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -80,7 +80,7 @@ func browse(address string, deliver bool) (string, error) {
 		}
 		return nil
 	}}
-	body, at, err := page(client.Get(address)) //nolint:bodyclose,noctx // page closes it
+	body, at, err := page(client.Get(address)) //nolint:noctx // page closes it
 	for range 5 {
 		match := formAction.FindStringSubmatch(body)
 		if err != nil || match == nil {
@@ -94,7 +94,7 @@ func browse(address string, deliver bool) (string, error) {
 		if action, err = at.Parse(html.UnescapeString(match[2])); err != nil {
 			break
 		}
-		body, at, err = page(client.PostForm(action.String(), form)) //nolint:bodyclose,noctx // page closes it
+		body, at, err = page(client.PostForm(action.String(), form)) //nolint:noctx // page closes it
 	}
 	return last, err
 }
@@ -128,11 +128,11 @@ func newMachine(t *testing.T, env ...string) *machine {
 	return &machine{home: home, env: append(all, env...)}
 }
 
-func (m *machine) folder(account string) string {
-	if matches, _ := filepath.Glob(filepath.Join(m.home, "*", "piecesauth", account)); len(matches) == 1 {
+func (m *machine) folder() string {
+	if matches, _ := filepath.Glob(filepath.Join(m.home, "*", "piecesauth", "default")); len(matches) == 1 {
 		return matches[0]
 	}
-	return filepath.Join(m.home, "Library", "Application Support", "piecesauth", account)
+	return filepath.Join(m.home, "Library", "Application Support", "piecesauth", "default")
 }
 
 // command returns the command with arguments, not yet started.
@@ -189,7 +189,7 @@ func loginArgs(server *piecesauthtest.Server, more ...string) []string {
 // stored returns the account's token file, and changes the token in it where edit is not nil.
 func (m *machine) stored(t *testing.T, edit func(*piecesauth.Token)) *piecesauth.Token {
 	t.Helper()
-	store, err := tokenfile.New(filepath.Join(m.folder("default"), "token.json"))
+	store, err := tokenfile.New(filepath.Join(m.folder(), "token.json"))
 	require.NoError(t, err)
 	if edit != nil {
 		require.NoError(t, store.Update(t.Context(), func(_ context.Context, token *piecesauth.Token) (*piecesauth.Token, error) {

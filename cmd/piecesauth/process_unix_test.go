@@ -263,7 +263,7 @@ func TestCtrlCLeavesNothing(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, 130, x.end())
 		assert.Contains(t, x.seen.String(), "piecesauth: interrupted")
-		entries, err := os.ReadDir(m.folder("default"))
+		entries, err := os.ReadDir(m.folder())
 		require.NoError(t, err)
 		require.Len(t, entries, 1, "the lock alone")
 		assert.Equal(t, "token.json.lock", entries[0].Name())

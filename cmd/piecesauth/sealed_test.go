@@ -41,7 +41,7 @@ func TestSealed(t *testing.T) {
 	shown := lines(r.out)
 	assert.Contains(t, r.out, "sealed with a key in the credential store")
 	assert.Equal(t, "Ada Lovelace <ada@example.com>", shown[len(shown)-1])
-	data, err := os.ReadFile(filepath.Join(m.folder("default"), "token.json"))
+	data, err := os.ReadFile(filepath.Join(m.folder(), "token.json"))
 	require.NoError(t, err)
 	assert.Contains(t, string(data), `"sealed"`)
 	assert.NotContains(t, string(data), shown[0])

@@ -39,7 +39,7 @@ func (s *settledStore) Update(ctx context.Context, fn func(context.Context, *pie
 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	begin := context.AfterFunc(s.ending, cancel) // nothing is spent while it waits for the lock
+	begin := context.AfterFunc(s.ending, cancel) //nolint:contextcheck // it ends ctx: nothing is spent while Update waits for the lock
 	return s.Store.Update(ctx, func(ctx context.Context, t *piecesauth.Token) (*piecesauth.Token, error) {
 		if !begin() {
 			return nil, context.Canceled
