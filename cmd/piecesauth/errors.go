@@ -1,0 +1,110 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/piecesauth/piecesauth"
+)
+
+// The exit codes, which docs/command.md lists.
+const (
+	exitFailure     = 1
+	exitUsage       = 2
+	exitSignIn      = 3
+	exitServer      = 4
+	exitInterrupted = 130
+)
+
+// usageError is an error of whoever called the command.
+type usageError struct{ err error }
+
+func (u *usageError) Error() string { return u.err.Error() }
+func (u *usageError) Unwrap() error { return u.err }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+// errNotSignedIn ends status, whose result has said so already.
+var errNotSignedIn = errors.New("nobody is signed in")
+
+// signInError adds what to do to an error that is ErrSignInRequired.
+type signInError struct {
+	err     error
+	command string
+	others  string
+}
+
+func (s *signInError) Error() string {
+	if errors.Is(s.err, piecesauth.ErrNoToken) {
+		return "nobody is signed in; run: " + s.command + s.others
+	}
+	return "sign in again; run: " + s.command + " (" + trimPrefix(s.err.Error()) + ")"
+}
+func (s *signInError) Unwrap() error { return s.err }
+
+// Is answers ErrSignInRequired for ErrNoToken, too.
+func (s *signInError) Is(target error) bool { return target == piecesauth.ErrSignInRequired }
+
+// classify returns the exit code of an error, and the name that it has in JSON.
+func classify(ctx context.Context, err error) (code int, kind string) {
+	var usage *usageError
+	var e *piecesauth.Error
+	switch {
+	case errors.Is(err, context.Canceled) && ctx.Err() != nil:
+		return exitInterrupted, "interrupted"
+	case errors.As(err, &usage):
+		return exitUsage, "usage"
+	case errors.Is(err, piecesauth.ErrSignInRequired), errors.Is(err, errNotSignedIn):
+		return exitSignIn, "sign_in_required"
+	case !errors.As(err, &e):
+		return exitFailure, "failure"
+	}
+	switch {
+	case e.Op == "new" || e.Op == "begin":
+		return exitUsage, "usage"
+	case e.Op == "token" || e.Code == "access_denied":
+		return exitFailure, "failure"
+	}
+	return exitServer, "server"
+}
+
+// report prints an error, and returns the exit code.
+func (p *program) report(ctx context.Context, err error) int {
+	if err == nil {
+		return 0
+	}
+	if !p.began {
+		err = &usageError{err}
+	}
+	code, kind := classify(ctx, err)
+	text := err.Error()
+	switch {
+	case errors.Is(err, errNotSignedIn):
+		return code
+	case code == exitInterrupted:
+		text = "interrupted"
+	}
+	if !p.json {
+		fmt.Fprintln(p.words, "piecesauth: "+trimPrefix(text))
+		return code
+	}
+	type object struct {
+		Kind    string `json:"kind"`
+		Message string `json:"message"`
+		Code    int    `json:"exit_code"`
+		OAuth   string `json:"oauth_error,omitempty"`
+		Status  int    `json:"http_status,omitempty"`
+	}
+	o := object{Kind: kind, Message: trimPrefix(text), Code: code}
+	var e *piecesauth.Error
+	if errors.As(err, &e) {
+		o.OAuth, o.Status = e.Code, e.StatusCode
+	}
+	_ = encodeLine(p.words, map[string]object{"error": o})
+	return code
+}
+
+// trimPrefix takes off the name that the command says itself.
+func trimPrefix(text string) string { return strings.TrimPrefix(text, "piecesauth: ") }
