@@ -136,6 +136,10 @@ mutate: ## Mutation testing of the root package, internal/*, loopback, seal and 
 soak: ## Twenty processes on one token file, killed at random
 	go test -tags soak -run Soak -count=1 -timeout 30m -v ./tokenfile/...
 
+.PHONY: dist
+dist: ## Build the command for Linux, macOS and Windows, with checksums, into artifacts/dist
+	./cmd/piecesauth/dist.sh $(ROOT)/artifacts/dist
+
 .PHONY: jose
 jose: ## Compare the reading of ID tokens and keys with another JOSE library, fuzzing for FUZZTIME each
 	cd internal/oidc/difftest && go test . && \
