@@ -18,6 +18,8 @@
 //	loopback        sign in from a program on a person's own machine
 //	tokenfile       keep one token in a file that several processes share
 //	tokenkv         keep the tokens of many people for many machines
+//	seal            encrypt what is kept outside the program
+//	web             sign in, sessions and tokens for a net/http application
 //	piecesauthtest  test any of it against a Pieces auth server in memory
 //
 // # Signing in
