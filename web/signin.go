@@ -111,7 +111,7 @@ func (h *Handler) complete(ctx context.Context, p pending, values url.Values) (S
 	s := Session{ID: rand.Text(), SignedIn: time.Now()}
 	if h.config.Tokens != nil {
 		// A store that doesn't answer is found before the code is spent.
-		if _, err := h.entry(s.ID).store.Load(ctx); err != nil && !errors.Is(err, piecesauth.ErrNoToken) {
+		if _, err := h.config.Tokens(s.ID).Load(ctx); err != nil && !errors.Is(err, piecesauth.ErrNoToken) {
 			return s, &piecesauth.Error{Op: "token", Err: err}
 		}
 	}
