@@ -66,8 +66,16 @@ func signedIn(t testing.TB, h *Handler) browser {
 var ok = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusOK) })
 
 func TestIdle(t *testing.T) {
+	t.Run("cookies alone", func(t *testing.T) { testIdle(t, nil) })
+	t.Run("remembered", func(t *testing.T) {
+		testIdle(t, func(context.Context, *Session) (bool, error) { return false, nil })
+	})
+}
+
+func testIdle(t *testing.T, revoked func(context.Context, *Session) (bool, error)) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		h := newBare(t, func(c *Config) { c.Lifetime, c.Idle = 24*time.Hour, time.Hour })
+		h := newBare(t, func(c *Config) { c.Lifetime, c.Idle, c.Revoked = 24*time.Hour, time.Hour, revoked })
 		app, b := h.Require(ok), signedIn(t, h)
 		stale := browser{}
 		for name, cookie := range b {

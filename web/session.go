@@ -83,28 +83,37 @@ func (h *Handler) Session(r *http.Request) (*Session, bool) {
 		return s, true
 	}
 	s, _, err := h.session(r)
-	return s, err == nil
+	if err != nil {
+		return nil, false
+	}
+	return s, true
 }
 
 // session returns the session of the request and when it was last used.
 func (h *Handler) session(r *http.Request) (*Session, time.Time, error) {
-	s, ok := h.readSession(r)
+	cookies := r.Cookies()
+	s, ok := h.readSession(cookies)
 	if !ok {
 		return nil, time.Time{}, errSignedOut
 	}
-	seen, ok := h.readSeen(r, s.ID)
+	var e *entry
+	if h.config.Tokens != nil || h.config.Revoked != nil {
+		e = h.entry(s.ID)
+		s.source = e.source
+	}
+	seen, ok := h.readSeen(cookies, s.ID, e)
 	if !ok {
 		return nil, time.Time{}, errSignedOut
 	}
-	if err := h.check(r.Context(), s); err != nil {
-		return nil, time.Time{}, err
-	}
-	return s, seen, nil
+	return s, seen, h.check(r.Context(), s, e)
 }
 
 // readSession reads the cookie alone.
-func (h *Handler) readSession(r *http.Request) (*Session, bool) {
-	for _, cookie := range r.CookiesNamed(h.cookie) {
+func (h *Handler) readSession(cookies []*http.Cookie) (*Session, bool) {
+	for _, cookie := range cookies {
+		if cookie.Name != h.cookie {
+			continue
+		}
 		plaintext, ok := h.open(cookie, "")
 		var c storedSession
 		if !ok || strictjson.Unmarshal(plaintext, &c) != nil {
@@ -126,32 +135,52 @@ func (h *Handler) setSeen(w http.ResponseWriter, id string) {
 	h.set(w, cookie, strconv.AppendInt(nil, time.Now().Unix(), 10), id)
 }
 
-func (h *Handler) readSeen(r *http.Request, id string) (time.Time, bool) {
-	for _, cookie := range r.CookiesNamed(h.seenName(id)) {
-		plaintext, ok := h.open(cookie, id)
-		if !ok {
+// readSeen reads the cookie, and opens it only if it is another than the last
+// time.
+func (h *Handler) readSeen(cookies []*http.Cookie, id string, e *entry) (time.Time, bool) {
+	name := h.seenName(id)
+	for _, cookie := range cookies {
+		if cookie.Name != name {
 			continue
 		}
-		seconds, err := strconv.ParseInt(string(plaintext), 10, 64)
-		if seen := time.Unix(seconds, 0); err == nil && time.Since(seen) < h.config.Idle {
-			return seen, true
+		var last *seen
+		if e != nil {
+			last = e.seen.Load()
+		}
+		if last == nil || last.cookie != cookie.Value {
+			plaintext, _ := h.open(cookie, id)
+			seconds, err := strconv.ParseInt(string(plaintext), 10, 64)
+			if err != nil {
+				continue
+			}
+			last = &seen{cookie.Value, time.Unix(seconds, 0)}
+			if e != nil {
+				e.seen.Store(last)
+			}
+		}
+		if time.Since(last.at) < h.config.Idle {
+			return last.at, true
 		}
 	}
 	return time.Time{}, false
 }
 
+// seen is a cookie that was opened, and what it says.
+type seen struct {
+	cookie string
+	at     time.Time
+}
+
 // check fails with errSignedOut where a session that the cookie vouches for is
-// over, and sets the session's source.
-func (h *Handler) check(ctx context.Context, s *Session) error {
-	if h.config.Tokens == nil && h.config.Revoked == nil {
+// over. e is nil where there is nobody to ask.
+func (h *Handler) check(ctx context.Context, s *Session, e *entry) error {
+	if e == nil {
 		return nil
 	}
-	e := h.entry(s.ID)
-	s.source = e.source
-	now := time.Now()
 	if e.void.Load() {
 		return errSignedOut
 	}
+	now := time.Now()
 	if now.UnixNano()-e.checked.Load() < int64(h.config.CheckStore) {
 		return nil
 	}
@@ -216,7 +245,8 @@ type entry struct {
 	store   piecesauth.TokenStore
 	void    atomic.Bool  // it was signed out here
 	checked atomic.Int64 // when it was last known to be good, in nanoseconds
-	used    int64        // likewise, guarded by the live's mutex
+	seen    atomic.Pointer[seen]
+	used    int64 // likewise, guarded by the live's mutex
 }
 
 // entry returns what is kept of the session.

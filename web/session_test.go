@@ -233,6 +233,16 @@ func TestSignOutStoreDown(t *testing.T) {
 	assert.Equal(t, "hello stranger", before.text("/"), "in this process the session is over")
 }
 
+// TestOrigin: browsers write a host in lower case, whatever URL has.
+func TestOrigin(t *testing.T) {
+	server := newServer(t)
+	h := newHandler(t, server, func(s *setup) { s.web.URL = "https://APP.example.com/" })
+	c := newClient(t, server, pages(h))
+	c.signIn()
+	response := c.request(http.MethodPost, "http://10.0.0.1/account", url.Values{}, headers{"Sec-Fetch-Site": "", "Origin": appURL})
+	assert.Equal(t, http.StatusOK, response.StatusCode)
+}
+
 // TestSignOutHangUp: who closes the window while signing out is signed out.
 func TestSignOutHangUp(t *testing.T) {
 	server := newServer(t)

@@ -34,7 +34,7 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	p := pending{Attempt: attempt, Next: next, Begun: time.Now().UnixMicro()}
-	if s, ok := h.readSession(r); ok {
+	if s, ok := h.readSession(r.Cookies()); ok {
 		p.Previous = s.ID // the callback, which comes from elsewhere, may not bring it
 	}
 	h.makeRoom(w, r)
@@ -111,7 +111,7 @@ func (h *Handler) complete(ctx context.Context, p pending, values url.Values) (S
 	s := Session{ID: rand.Text(), SignedIn: time.Now()}
 	if h.config.Tokens != nil {
 		// A store that doesn't answer is found before the code is spent.
-		if _, err := h.entry(s.ID).store.Load(ctx); err != nil && !errors.Is(err, piecesauth.ErrNoToken) {
+		if _, err := h.config.Tokens(s.ID).Load(ctx); err != nil && !errors.Is(err, piecesauth.ErrNoToken) {
 			return s, &piecesauth.Error{Op: "token", Err: err}
 		}
 	}
@@ -151,7 +151,7 @@ func (h *Handler) complete(ctx context.Context, p pending, values url.Values) (S
 // expires.
 func (h *Handler) endOthers(r *http.Request, previous string) {
 	ids := []string{previous}
-	if s, ok := h.readSession(r); ok && s.ID != previous {
+	if s, ok := h.readSession(r.Cookies()); ok && s.ID != previous {
 		ids = append(ids, s.ID)
 	}
 	for _, id := range ids {
@@ -167,7 +167,7 @@ func (h *Handler) signOut(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, ErrCrossOrigin, "")
 		return
 	}
-	s, ok := h.readSession(r)
+	s, ok := h.readSession(r.Cookies())
 	h.removeSession(w, r)
 	if ok {
 		if err := h.end(r.Context(), s.ID); err != nil {

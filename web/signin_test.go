@@ -320,6 +320,20 @@ func TestTwoTabs(t *testing.T) {
 	assert.Contains(t, c.text("/account"), "Ada Lovelace")
 }
 
+// TestTwoTabsOneSession: of two sign-ins at once the later takes the place of
+// the earlier, where the browser brings its cookie.
+func TestTwoTabsOneSession(t *testing.T) {
+	server := newServer(t)
+	all := new(stores)
+	c := newClient(t, server, newApp(t, server, byQuery, withTokens(all)))
+	first, second := c.begin("/auth/signin"), c.begin("/auth/signin")
+	require.Equal(t, http.StatusSeeOther, c.query(second).StatusCode)
+	require.Equal(t, http.StatusSeeOther, c.query(first).StatusCode)
+	assert.Len(t, all.ids(), 1)
+	assert.Len(t, c.named("-seen-"), 1)
+	assert.Contains(t, c.text("/account"), all.ids()[0])
+}
+
 // TestAttemptsAreFew: however often a site sends the browser to the sign-in, the
 // cookies stay few, and the newest attempts good.
 func TestAttemptsAreFew(t *testing.T) {

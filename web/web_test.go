@@ -358,5 +358,6 @@ func TestRoutes(t *testing.T) {
 		assert.Equal(t, test.allow, response.Header.Get("Allow"), "%s %s", test.method, test.path)
 		assert.Equal(t, "no-store", response.Header.Get("Cache-Control"))
 		assert.Equal(t, "Cookie", response.Header.Get("Vary"))
+		assert.Equal(t, "no-referrer", response.Header.Get("Referrer-Policy"))
 	}
 }
