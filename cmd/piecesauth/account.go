@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
+	"net/url"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -117,10 +119,22 @@ func choose(flags *pflag.FlagSet, before *settings) (*settings, error) {
 		return nil, usagef("--client-id is missing: the client ID of your application, as registered at %s (or set PIECES_CLIENT_ID)", chosen.BaseURL)
 	case len(strings.Fields(chosen.Scope)) == 0:
 		return nil, usagef("--scope is empty")
+	case len(strings.Fields(chosen.RedirectURL)) == 0:
+		return nil, usagef("--redirect-url is empty")
 	case chosen.Storage != "" && chosen.Storage != inFile && chosen.Storage != inKeyring:
 		return nil, usagef("--storage is neither %s nor %s", inKeyring, inFile)
 	}
+	for _, redirect := range strings.Fields(chosen.RedirectURL) {
+		if u, err := url.Parse(redirect); err != nil || u.Scheme != "http" || !onThisMachine(u.Hostname()) {
+			return nil, usagef("--redirect-url has one that nothing can be received at: it begins with http://localhost, http://127.0.0.1 or http://[::1]")
+		}
+	}
 	return chosen, nil
+}
+
+func onThisMachine(host string) bool {
+	ip := net.ParseIP(host)
+	return strings.EqualFold(host, "localhost") || ip != nil && ip.IsLoopback()
 }
 
 // account is one of the sign-ins of this user, in a folder of its own.
@@ -273,7 +287,7 @@ func (p *program) pickStorage(ctx context.Context, a *account, chosen *settings)
 		case !auto:
 			return nil, fmt.Errorf("%w; or sign in with --storage=file", keyring.ErrUnavailable)
 		}
-		p.say("No credential store can be used here, so the token is kept unsealed in %s, which only you can read.", a.tokenPath())
+		p.say("No credential store can be used here, so the token will be kept unsealed in %s, which only you can read.", a.tokenPath())
 		chosen.Storage = inFile
 		if store, err = a.store(inFile); err != nil {
 			return nil, err

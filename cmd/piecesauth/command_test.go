@@ -139,11 +139,15 @@ func TestExitCodes(t *testing.T) {
 		"an argument":        {[]string{"token", "s3cret"}, 2, "takes no arguments"},
 		"header and json":    {[]string{"token", "--header", "--json"}, 2, "exclude each other"},
 		"no client":          {[]string{"login", "--account", "new"}, 2, "--client-id is missing"},
-		"http beyond":        {[]string{"login", "--account", "new", "--client-id", "c", "--base-url", "http://example.com"}, 2, "BaseURL"},
+		"http beyond":        {[]string{"login", "--account", "new", "--client-id", "c", "--base-url", "http://example.com"}, 2, "--base-url is http"},
 		"storage":            {[]string{"login", "--storage", "cloud"}, 2, "--storage is neither keyring nor file"},
 		"no keyring":         {[]string{"login", "--storage", "keyring"}, 1, "--storage=file"},
 		"server beyond":      {[]string{"server", "--addr", "0.0.0.0:0"}, 2, "--public"},
 		"server addr":        {[]string{"server", "--addr", "nowhere"}, 2, "--addr"},
+		"server lifetime":    {[]string{"server", "--token-lifetime", "-5s"}, 2, "a second or more"},
+		"server leeway":      {[]string{"server", "--refresh-leeway", "-5s"}, 2, "negative"},
+		"redirect beyond":    {[]string{"login", "--redirect-url", "http://example.com/cb"}, 2, "--redirect-url has one"},
+		"no issuer's URL":    {[]string{"login", "--issuer", "nonsense"}, 2, "piecesauth: --issuer is not an absolute URL"},
 		"server people":      {[]string{"server", "--people", "missing.json"}, 2, "--people"},
 		"server fault":       {[]string{"server", "--fault", "refresh:maybe"}, 2, "--fault"},
 		"server in use":      {[]string{"server", "--addr", strings.TrimPrefix(server.URL, "http://")}, 1, "another --addr"},
@@ -269,7 +273,7 @@ func TestNoStoreIsSaid(t *testing.T) {
 	}
 	m, server := newMachine(t, "PIECES_STORAGE="), newServer(t, piecesauthtest.Options{})
 	r := m.ok(t, loginArgs(server)...)
-	assert.Contains(t, r.err, "No credential store can be used here, so the token is kept unsealed in ")
+	assert.Contains(t, r.err, "No credential store can be used here, so the token will be kept unsealed in ")
 	assert.NotContains(t, m.ok(t, "login").err, "No credential store")
 	assert.Contains(t, m.ok(t, "status", "--json").out, `"storage":"file"`)
 }

@@ -87,7 +87,7 @@ func (p *program) report(ctx context.Context, err error) int {
 		text = "interrupted"
 	}
 	if !p.json {
-		fmt.Fprintln(p.words, "piecesauth: "+trimPrefix(text))
+		fmt.Fprintln(p.words, "piecesauth: "+inWordsOfFlags(text))
 		return code
 	}
 	type object struct {
@@ -97,7 +97,7 @@ func (p *program) report(ctx context.Context, err error) int {
 		OAuth   string `json:"oauth_error,omitempty"`
 		Status  int    `json:"http_status,omitempty"`
 	}
-	o := object{Kind: kind, Message: trimPrefix(text), Code: code}
+	o := object{Kind: kind, Message: inWordsOfFlags(text), Code: code}
 	var e *piecesauth.Error
 	if errors.As(err, &e) {
 		o.OAuth, o.Status = e.Code, e.StatusCode
@@ -108,3 +108,12 @@ func (p *program) report(ctx context.Context, err error) int {
 
 // trimPrefix takes off the name that the command says itself.
 func trimPrefix(text string) string { return strings.TrimPrefix(text, "piecesauth: ") }
+
+// inWordsOfFlags says what programmers read in the words of whoever uses the command.
+func inWordsOfFlags(text string) string {
+	return strings.NewReplacer(
+		"new: BaseURL ", "--base-url ", "new: ClientID ", "--client-id ", "new: Issuer ", "--issuer ", "new: Audience ", "--audience ", "new: Scopes has", "--scope has",
+		"loopback: Options.RedirectURLs", "--redirect-url", "loopback: ", "", "tokenfile: ", "", "keyring: ", "", "piecesauthtest: Addr: ", "--addr: ",
+		", or pass tokenfile.Sealed a key that is kept elsewhere", "",
+	).Replace(trimPrefix(text))
+}

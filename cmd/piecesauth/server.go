@@ -62,6 +62,14 @@ many requests in a row it happens to, or always; once by default.`,
 		if err := checkAddr(options.Addr, flags.public); err != nil {
 			return err
 		}
+		for _, lifetime := range []time.Duration{options.TokenLifetime, options.IDTokenLifetime, options.CodeLifetime} {
+			if lifetime < time.Second {
+				return usagef("a lifetime is a second or more, such as 90s or 1h")
+			}
+		}
+		if options.RefreshTokenLifetime < 0 || options.RefreshLeeway < 0 {
+			return usagef("--refresh-token-lifetime and --refresh-leeway can't be negative")
+		}
 		options.StrictRedirects, options.StrictAudience = flags.strict, flags.strict
 		options.RequestsKept = 1
 		people, err := readPeople(flags.people)
@@ -80,7 +88,7 @@ func checkAddr(addr string, public bool) error {
 	if err != nil {
 		return usagef("--addr is no host and port, such as 127.0.0.1:4460")
 	}
-	if ip := net.ParseIP(host); public || host == "localhost" || ip != nil && ip.IsLoopback() {
+	if public || onThisMachine(host) {
 		return nil
 	}
 	return usagef("--addr is one that other machines reach, and whoever reaches it can sign in as anybody: add --public if that is wanted")
