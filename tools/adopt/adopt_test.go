@@ -695,6 +695,9 @@ func TestFormat(t *testing.T) {
 	second, err := format(back)
 	require.NoError(t, err)
 	assert.Equal(t, string(first), string(second))
+	current, err := os.ReadFile(filepath.Join(library, documentFile))
+	require.NoError(t, err)
+	assert.Equal(t, string(current), string(first))
 	for line := range strings.Lines(string(first)) {
 		assert.LessOrEqual(t, len(line), 140, line)
 	}
