@@ -155,33 +155,21 @@ func inherit(full, item, op *yaml.Node) {
 // inline puts in place what an operation refers to, but for schemas, which have
 // names in Go: said here or there, it is the same contract.
 func inline(full, op *yaml.Node) error {
-	var err error
-	put := func(n *yaml.Node) {
-		ref := get(n, "$ref")
-		if ref == nil || err != nil {
-			return
+	return walk(op, object, func(n *yaml.Node) error {
+		ref := text(get(n, "$ref"))
+		if ref == "" || strings.HasPrefix(ref, "#/components/schemas/") {
+			return nil
+		}
+		if _, err := pointer(ref); err != nil {
+			return err
 		}
 		target := resolve(full, n)
 		if target == nil {
-			err = fmt.Errorf("line %d: the reference %s leads nowhere", ref.Line, ref.Value)
-			if _, outside := pointer(ref.Value); outside != nil {
-				err = fmt.Errorf("line %d: %w", ref.Line, outside)
-			}
-			return
+			return fmt.Errorf("the reference %s leads nowhere: ask for a document that is whole", ref)
 		}
 		*n = *clone(target)
-	}
-	for _, p := range items(get(op, "parameters")) {
-		put(p)
-	}
-	put(get(op, "requestBody"))
-	for _, r := range pairs(get(op, "responses")) {
-		put(r)
-		for _, h := range pairs(get(r, "headers")) {
-			put(h)
-		}
-	}
-	return err
+		return nil
+	})
 }
 
 // resolved sees to it that every reference leads somewhere in the document.

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	yamlv4 "go.yaml.in/yaml/v4"
 	"gopkg.in/yaml.v3"
 )
 
@@ -343,50 +344,18 @@ func walk(n *yaml.Node, kind int, visit func(*yaml.Node) error) error {
 	return nil
 }
 
-// format writes a document with two spaces of indentation, its folded text
-// wrapped, which the encoder doesn't do.
+// format writes a document as openapi.yaml is written, its long text wrapped,
+// which the encoder of these nodes doesn't do.
 func format(root *yaml.Node) ([]byte, error) {
-	var raw bytes.Buffer
-	enc := yaml.NewEncoder(&raw)
-	enc.SetIndent(2)
-	if err := enc.Encode(root); err != nil {
+	data, err := yaml.Marshal(root)
+	if err != nil {
 		return nil, err
 	}
-	const width = 80
-	var out strings.Builder
-	folded := -1 // the indentation of the key whose folded text this is
-	for line := range strings.Lines(raw.String()) {
-		line = strings.TrimRight(line, "\n")
-		rest := strings.TrimLeft(line, " ")
-		indent := len(line) - len(rest)
-		switch {
-		case folded >= 0 && (rest == "" || indent > folded):
-			pad := line[:indent]
-			for len(rest)+indent > width {
-				cut := strings.LastIndexByte(rest[:width-indent+1], ' ')
-				if cut <= 0 {
-					cut = strings.IndexByte(rest, ' ')
-				}
-				if cut <= 0 || strings.HasPrefix(rest[cut+1:], " ") || rest[cut-1] == ' ' {
-					break
-				}
-				out.WriteString(pad + rest[:cut] + "\n")
-				rest = rest[cut+1:]
-			}
-			out.WriteString(pad + rest + "\n")
-			continue
-		case strings.HasSuffix(rest, ": >-") || strings.HasSuffix(rest, ": >"):
-			folded = indent + len(rest) - len(strings.TrimLeft(rest, "- "))
-		default:
-			folded = -1
-		}
-		out.WriteString(line + "\n")
+	var n yamlv4.Node
+	if err := yamlv4.Load(data, &n); err != nil {
+		return nil, err
 	}
-	var back yaml.Node
-	if err := yaml.Unmarshal([]byte(out.String()), &back); err != nil || !same(back.Content[0], root) {
-		return raw.Bytes(), nil //nolint:nilerr // Unwrapped text is as good.
-	}
-	return []byte(out.String()), nil
+	return yamlv4.Dump(&n, yamlv4.WithIndent(2), yamlv4.WithLineWidth(80), yamlv4.WithCompactSeqIndent(false))
 }
 
 // list writes the lines of one part of the report.

@@ -135,7 +135,7 @@ func (a *adoption) try(ctx context.Context, path string) error {
 		list(a.out, "Tests", nil, "Not run: no file changes.")
 	}
 	list(a.out, "Words", append(d.unworded, fresh...), "Nothing is left to write.")
-	list(a.out, "Version", nil, "What has to rise: "+api.bump(len(d.breaking) > 0, compiled(files))+".")
+	list(a.out, "Version", nil, "What has to rise: "+bump(api, d.breaking, compiled(files))+".")
 	if testErr != nil {
 		return a.failed(ctx, tmp, "Tests", tests, "the tests fail with this document: see Tests above; Contract says what changed under them")
 	}
@@ -336,15 +336,8 @@ func (a *adoption) report(ctx context.Context, revision string) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
-	archive := filepath.Join(tmp, "base.tar")
-	if out, err := command(ctx, a.module, "git", "archive", "-o", archive, revision); err != nil {
-		return fmt.Errorf("%w\n%s", err, out)
-	}
 	base := filepath.Join(tmp, "base")
-	if err := os.Mkdir(base, 0o750); err != nil {
-		return err
-	}
-	if out, err := command(ctx, base, "tar", "-xf", archive); err != nil {
+	if out, err := command(ctx, a.module, "bash", "-c", `set -o pipefail; mkdir "$1" && git archive "$0" | tar -x -C "$1"`, revision, base); err != nil {
 		return fmt.Errorf("%w\n%s", err, out)
 	}
 	if _, err := os.Stat(filepath.Join(base, documentFile)); err != nil {
@@ -368,6 +361,6 @@ func (a *adoption) report(ctx context.Context, revision string) error {
 	if err != nil {
 		return fmt.Errorf("%w\n%s", err, files)
 	}
-	list(a.out, "Version", nil, "What has to rise: "+api.bump(len(d.breaking) > 0, compiled(strings.Fields(files)))+".")
+	list(a.out, "Version", nil, "What has to rise: "+bump(api, d.breaking, compiled(strings.Fields(files)))+".")
 	return nil
 }

@@ -211,49 +211,43 @@ func identity(n *yaml.Node) string {
 // dropExamples removes the examples that a schema no longer allows, and names
 // them.
 func dropExamples(ctx context.Context, root *yaml.Node) (dropped []string, err error) {
-	data, err := yaml.Marshal(root)
-	if err != nil {
-		return nil, err
-	}
-	doc, err := openapi3.NewLoader().LoadFromData(data)
-	if err != nil {
-		return nil, err
-	}
-	if doc.Components != nil {
-		for name, schema := range doc.Components.Schemas {
-			at := get(root, "components", "schemas", name)
-			if schema.Value == nil {
-				continue
-			}
-			if bad(schema.Value, schema.Value.Example) {
-				remove(at, "example")
-				dropped = append(dropped, name)
-			}
-			for field, s := range schema.Value.Properties {
-				if s.Ref == "" && s.Value != nil && bad(s.Value, s.Value.Example) {
-					remove(get(at, "properties", field), "example")
-					dropped = append(dropped, name+"."+field)
-				}
-			}
+	valid := func() error {
+		data, err := yaml.Marshal(root)
+		if err != nil {
+			return err
 		}
-	}
-	for path, item := range doc.Paths.Map() {
-		for method, op := range item.Operations() {
-			for i, p := range op.Parameters {
-				if p.Ref == "" && p.Value.Schema != nil && bad(p.Value.Schema.Value, p.Value.Example) {
-					remove(get(root, "paths", path, strings.ToLower(method), "parameters").Content[i], "example")
-					dropped = append(dropped, op.OperationID+" "+p.Value.Name)
-				}
-			}
+		doc, err := openapi3.NewLoader().LoadFromData(data)
+		if err != nil {
+			return err
 		}
+		return doc.Validate(ctx, openapi3.EnableExamplesValidation())
 	}
-	slices.Sort(dropped)
-	if err := doc.Validate(ctx, openapi3.DisableExamplesValidation()); err != nil {
+	if valid() == nil {
+		return nil, nil
+	}
+	// All examples out, then each in again that does no harm.
+	type place struct {
+		n    *yaml.Node
+		says []*yaml.Node
+	}
+	var taken []place
+	_ = walk(root, object, func(n *yaml.Node) error {
+		if get(n, "example") != nil {
+			taken = append(taken, place{n, slices.Clone(n.Content)})
+			remove(n, "example")
+		}
+		return nil
+	})
+	if err := valid(); err != nil {
 		return nil, err
+	}
+	for _, p := range taken {
+		without := p.n.Content
+		p.n.Content = p.says
+		if valid() != nil {
+			p.n.Content = without
+			dropped = append(dropped, placesOf(&yaml.Node{Content: []*yaml.Node{root}}, []*yaml.Node{p.n})...)
+		}
 	}
 	return dropped, nil
-}
-
-func bad(schema *openapi3.Schema, example any) bool {
-	return example != nil && schema.VisitJSON(example) != nil
 }

@@ -151,11 +151,8 @@ func (a *adoption) breaks(ctx context.Context, pairs [][2]*yaml.Node) (lines []s
 	return slices.Compact(lines), nil
 }
 
-// goAPI is how the Go API of a module differs from that of another copy of it.
-type goAPI struct{ incompatible, compatible []string }
-
-// compareGo asks apidiff, and prints what it says.
-func (a *adoption) compareGo(ctx context.Context, before, after string) (*goAPI, error) {
+// compareGo asks apidiff what of the Go API changed, and prints it.
+func (a *adoption) compareGo(ctx context.Context, before, after string) (lines []string, err error) {
 	path, err := command(ctx, before, "go", "list", "-m")
 	if err != nil {
 		return nil, fmt.Errorf("%w\n%s", err, path)
@@ -175,27 +172,19 @@ func (a *adoption) compareGo(ctx context.Context, before, after string) (*goAPI,
 	if err != nil {
 		return nil, err
 	}
-	var diff goAPI
-	var lines []string
-	breaking := false
+	kind := ""
 	for line := range strings.Lines(out) {
-		line = strings.TrimSpace(line)
-		change, ok := strings.CutPrefix(line, "- ")
-		change = strings.TrimPrefix(change, "./")
-		switch {
-		case !ok:
-			breaking = strings.HasPrefix(line, "Incompatible") || breaking && !strings.HasPrefix(line, "Compatible")
-		case breaking:
-			diff.incompatible = append(diff.incompatible, change)
-			lines = append(lines, "breaking: "+change)
-		default:
-			diff.compatible = append(diff.compatible, change)
-			lines = append(lines, "compatible: "+change)
+		if change, ok := strings.CutPrefix(strings.TrimSpace(line), "- "); ok {
+			lines = append(lines, kind+strings.TrimPrefix(change, "./"))
+		} else if kind = "compatible: "; strings.HasPrefix(line, "Incompatible") {
+			kind = breaking
 		}
 	}
 	list(a.out, "Go API", lines, "Nothing changed.")
-	return &diff, nil
+	return lines, nil
 }
+
+const breaking = "breaking: "
 
 // compiled tells whether users compile any of the files.
 func compiled(files []string) bool {
@@ -207,13 +196,13 @@ func compiled(files []string) bool {
 }
 
 // bump is the part of the version that has to rise.
-func (d *goAPI) bump(breaks, anything bool) string {
+func bump(goAPI, onWire []string, anything bool) string {
 	switch {
-	case len(d.incompatible) > 0:
+	case slices.ContainsFunc(goAPI, func(l string) bool { return strings.HasPrefix(l, breaking) }):
 		return "major (within v0: minor)"
-	case breaks:
+	case len(onWire) > 0:
 		return "major (within v0: minor), for what changes on the wire breaks callers: see above"
-	case len(d.compatible) > 0:
+	case len(goAPI) > 0:
 		return "minor (within v0: patch)"
 	case anything:
 		return "patch"
