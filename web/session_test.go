@@ -359,7 +359,7 @@ func TestNoTokens(t *testing.T) {
 	mux.Handle("/auth/", h)
 	mux.Handle("/", h.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		s, ok := h.Session(r)
-		_, _ = fmt.Fprint(w, ok, s.TokenSource() == nil, s.Issuer == server.Issuer, time.Since(s.SignedIn) < time.Minute) //nolint:gosec // G705: four bools
+		_, _ = fmt.Fprint(w, ok, s.TokenSource() == nil, s.Issuer == server.Issuer, time.Since(s.SignedIn) < time.Minute)
 	})))
 	c := newClient(t, server, mux)
 	c.signIn()

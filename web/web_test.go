@@ -1,4 +1,3 @@
-//nolint:gosec // G124, G705: cookies to be refused, and pages that nobody renders
 package web_test
 
 import (

@@ -61,7 +61,7 @@ func presetOf(s setting) string {
 }
 
 func (p *program) login(ctx context.Context, a *account, chosen *settings, noBrowser bool) error {
-	auth, err := piecesauth.New(chosen.config()) //nolint:contextcheck // New takes none: it sends nothing
+	auth, err := piecesauth.New(chosen.config())
 	if err != nil {
 		return err
 	}
@@ -207,7 +207,7 @@ func (p *program) logout(ctx context.Context, a *account, browser bool) error {
 	}
 	page := ""
 	if browser && a.settings.Version != 0 {
-		auth, err := piecesauth.New(a.settings.config()) //nolint:contextcheck // New takes none: it sends nothing
+		auth, err := piecesauth.New(a.settings.config())
 		if err != nil {
 			return err
 		}
