@@ -2,7 +2,6 @@ package main
 
 import (
 	"bufio"
-	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"net/http"
@@ -53,14 +52,13 @@ func start(t *testing.T, keys string, args ...string) *url.URL {
 
 func started(t *testing.T, cmd *exec.Cmd) *url.URL {
 	t.Helper()
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
+	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
 	line, err := bufio.NewReader(out).ReadString('\n')
-	require.NoError(t, err, stderr.String())
+	require.NoError(t, err, "it ended; see above why")
 	_, address, _ := strings.Cut(strings.TrimSuffix(line, ")\n"), "listening on ")
 	u, err := url.Parse(address)
 	require.NoError(t, err)
