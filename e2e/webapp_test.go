@@ -8,6 +8,7 @@ import (
 	"net/http/httputil"
 	"net/url"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
@@ -17,8 +18,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// TestWebApp: two processes of examples/webapp, which share keys and nothing
-// else, answer in turn behind one address.
+// TestWebApp: two processes of examples/webapp, which share keys and a
+// database, answer in turn behind one address.
 func TestWebApp(t *testing.T) {
 	p := oidcProvider(t)
 
@@ -51,12 +52,14 @@ func TestWebApp(t *testing.T) {
 	// provider is: cookies that a form_post needs have to be SameSite=None.
 	app := strings.Replace(front.URL, "127.0.0.1", "localhost", 1)
 
-	key := make([]byte, 64)
+	key := make([]byte, 32)
 	_, _ = rand.Read(key)
 	program := build(t, "../examples/webapp")
+	database := filepath.Join(t.TempDir(), "webapp.db")
 	for range 2 {
 		cmd := exec.CommandContext(t.Context(), program, "-addr", "127.0.0.1:0", "-url", app,
-			"-base-url", p.issuer, "-issuer", p.issuer, "-client-id", clientID, "-audience", "https://api.example.com/")
+			"-base-url", p.issuer, "-issuer", p.issuer, "-client-id", clientID, "-audience", "https://api.example.com/",
+			"-database", database)
 		cmd.Env = append(cmd.Environ(), "WEBAPP_KEYS="+base64.StdEncoding.EncodeToString(key))
 		line := start(t, cmd).line(t, "Open ")
 		_, address, found := strings.Cut(strings.TrimSuffix(line, ")"), "listening on ")
@@ -81,9 +84,9 @@ func TestWebApp(t *testing.T) {
 		by[a.path] = a.replica
 	}
 	mu.Unlock()
-	require.Contains(t, by, "/signin")
-	require.Contains(t, by, "/callback")
-	assert.NotEqual(t, by["/signin"], by["/callback"], "one replica began the sign-in, the other completed it")
+	require.Contains(t, by, "/auth/signin")
+	require.Contains(t, by, "/auth/callback")
+	assert.NotEqual(t, by["/auth/signin"], by["/auth/callback"], "one replica began the sign-in, the other completed it")
 
 	// Both know the person.
 	for range 2 {
@@ -96,7 +99,7 @@ func TestWebApp(t *testing.T) {
 	// A page elsewhere can't sign the person out.
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
-		_, _ = w.Write([]byte(`<!doctype html><form method="post" action="` + app + `/signout"><button>Win</button></form>`))
+		_, _ = w.Write([]byte(`<!doctype html><form method="post" action="` + app + `/auth/signout"><button>Win</button></form>`))
 	}))
 	defer elsewhere.Close()
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(elsewhere.URL)))
@@ -108,7 +111,7 @@ func TestWebApp(t *testing.T) {
 	require.NoError(t, chromedp.Do(tab,
 		chromedp.Navigate(app+"/"),
 		chromedp.WaitVisible(css(`#name`)),
-		chromedp.Click(css(`form[action="/signout"] button`)),
+		chromedp.Click(css(`form[action="/auth/signout"] button`)),
 		chromedp.Click(css(`button[name=logout][value=yes]`), chromedp.NodeVisible),
 		chromedp.WaitVisible(css(`#signin`)),
 	))
@@ -120,9 +123,9 @@ func TestWebApp(t *testing.T) {
 		chromedp.WaitVisible(css(`input[name=login]`)), // the provider asks who it is
 		// And here is someone who would rather not.
 		chromedp.Click(css(`a[href$="/abort"]`)),
-		chromedp.WaitVisible(css(`#signin`)),
+		chromedp.WaitVisible(chromedp.Search(`//*[contains(text(), "Try again")]`)),
 	))
 	body, err := chromedp.Run(tab, chromedp.Text(css(`body`)))
 	require.NoError(t, err)
-	assert.Contains(t, body, "You chose not to sign in.")
+	assert.Contains(t, body, "canceled")
 }

@@ -26,7 +26,7 @@ const configuration = {
     token_endpoint_auth_method: 'none',
     grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],
-    redirect_uris: ['/', '/callback', '/pkce/response/code'].flatMap(loopback),
+    redirect_uris: ['/', '/callback', '/auth/callback', '/pkce/response/code'].flatMap(loopback),
     post_logout_redirect_uris: ['/', '/signed-out'].flatMap(loopback),
   }],
   scopes: ['openid', 'profile', 'email', 'offline_access'],
