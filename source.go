@@ -104,11 +104,15 @@ func (c *currentToken) patience() <-chan time.Time {
 // refreshRun is one refresh, for all who wait for it.
 type refreshRun struct {
 	rejected string        // the access token that an API refused, if that is the reason
-	looked   chan struct{} // closed when the store was read
-	done     chan struct{} // closed when token and err are there
+	done     chan struct{} // closed when the others are set
 	token    *Token
 	err      error
+	again    bool // look once more: there is a token that is good meanwhile
 }
+
+// errNotReturned is of a refresh whose store never returned, as where a test of
+// it ends.
+var errNotReturned = &Error{Op: "token", Err: errors.New("the store did not return")}
 
 // failedRefresh is what is remembered, lest it be sent again and again.
 type failedRefresh struct {
@@ -201,10 +205,9 @@ func (s *TokenSource) join(ctx context.Context, rejected string) *refreshRun {
 	if run := s.refresh.Load(); run != nil {
 		return run
 	}
-	run := &refreshRun{rejected: rejected, looked: make(chan struct{}), done: make(chan struct{})}
+	run := &refreshRun{rejected: rejected, done: make(chan struct{})}
 	if c := s.current.Load(); c.good(time.Now().UnixNano(), rejected) && time.Now().UnixNano() < c.refreshAt {
 		run.token = c.token // of a refresh that ended just now
-		close(run.looked)
 		close(run.done)
 		return run
 	}
@@ -214,39 +217,24 @@ func (s *TokenSource) join(ctx context.Context, rejected string) *refreshRun {
 }
 
 // await waits for the refresh, but no longer than the token at hand, if there
-// is one, is good for. It returns nothing where the refresh was another's.
+// is one, is good for. It returns nothing where there is to look once more.
 func (s *TokenSource) await(ctx context.Context, run *refreshRun, atHand *currentToken, rejected string) (*Token, error) {
-	looked := run.looked
 	var tooLong <-chan time.Time
 	if atHand != nil {
-		looked, tooLong = nil, atHand.patience()
-	}
-	for waiting := true; waiting; {
-		select {
-		case <-looked:
-			looked = nil
-			switch c, now := s.current.Load(), time.Now().UnixNano(); {
-			case !c.good(now, rejected):
-			case now < c.waitAt:
-				return c.token, nil
-			default:
-				atHand, tooLong = c, c.patience()
-			}
-		case <-tooLong:
-			return atHand.token, nil
-		case <-run.done:
-			waiting = false
-		case <-ctx.Done():
-			waiting = false
-		}
+		tooLong = atHand.patience()
 	}
 	select {
 	case <-run.done:
-	default: // the caller's context ended first
+	case <-tooLong:
+		return atHand.token, nil
+	case <-ctx.Done():
 		if c := s.current.Load(); c.good(time.Now().UnixNano(), rejected) {
 			return c.token, nil
 		}
 		return nil, &Error{Op: "token", Err: ctx.Err()}
+	}
+	if run.again {
+		return nil, nil
 	}
 	switch c := s.current.Load(); {
 	case run.err == nil && (rejected == "" || run.token.AccessToken != rejected):
@@ -265,8 +253,7 @@ func (s *TokenSource) await(ctx context.Context, run *refreshRun, atHand *curren
 func (s *TokenSource) run(ctx context.Context, run *refreshRun, changes int) {
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	looked := sync.OnceFunc(func() { close(run.looked) })
-	run.err = &Error{Op: "token", Err: errors.New("the store did not return")} // as where a test of it ends
+	run.err = errNotReturned
 	defer func() {
 		if p := recover(); p != nil {
 			run.token, run.err = nil, &Error{Op: "token", Err: panicCause(p)}
@@ -277,18 +264,22 @@ func (s *TokenSource) run(ctx context.Context, run *refreshRun, changes int) {
 		}
 		s.refresh.Store(nil)
 		s.mu.Unlock()
-		looked()
 		close(run.done)
 	}()
 	found := func(t *Token) {
 		s.mu.Lock()
+		defer s.mu.Unlock()
 		if s.changes == changes {
 			s.setCurrent(t)
 		}
-		s.mu.Unlock()
-		looked()
+		looked := run
+		run = &refreshRun{rejected: looked.rejected, done: make(chan struct{}), err: errNotReturned}
+		s.refresh.Store(run)
+		looked.again = true
+		close(looked.done)
 	}
-	run.token, run.err = s.renewed(ctx, run.rejected, found)
+	token, err := s.renewed(ctx, run.rejected, found)
+	run.token, run.err = token, err
 }
 
 // panicCause makes an error of a panic of a store or a transport, without what
