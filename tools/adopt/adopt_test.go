@@ -299,7 +299,7 @@ func TestAdopt(t *testing.T) {
 			for _, s := range tt.not {
 				assert.NotContains(t, "\n"+out.String(), "\n"+s)
 			}
-			files, err := different(library, module)
+			files, err := different(module)
 			require.NoError(t, err)
 			if tt.err != "" || tt.files != nil {
 				assert.Equal(t, tt.files, files)
@@ -536,7 +536,7 @@ func TestAdoptDry(t *testing.T) {
 	a := adoption{module: module, test: sent, out: &out, dry: true}
 	require.NoError(t, a.adopt(context.Background(), pieces(t, func(doc *yaml.Node) { push(in(doc, "OAuthToken.required"), "scope") })))
 	assert.Contains(t, out.String(), "Would change: client_gen.go, openapi.yaml")
-	files, err := different(library, module)
+	files, err := different(module)
 	require.NoError(t, err)
 	assert.Empty(t, files)
 }
@@ -661,11 +661,10 @@ func TestParse(t *testing.T) {
 	}
 }
 
-// different lists the files that differ between two copies of the library, and
-// those that only the second has.
-func different(a, b string) (files []string, err error) {
-	err = each(b, func(f string) error {
-		if !sameFile(filepath.Join(a, f), filepath.Join(b, f)) {
+// different lists the files that a copy of the library has otherwise, or alone.
+func different(module string) (files []string, err error) {
+	err = each(module, func(f string) error {
+		if !sameFile(filepath.Join(library, f), filepath.Join(module, f)) {
 			files = append(files, f)
 		}
 		return nil
@@ -680,7 +679,7 @@ func absolute(t *testing.T, path string) string {
 	return path
 }
 
-// copyLibrary gives a copy of the library that a test may spoil.
+// copyLibrary returns a copy of the library that a test may spoil.
 func copyLibrary(t *testing.T) string {
 	t.Helper()
 	module := t.TempDir()

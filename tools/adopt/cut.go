@@ -121,7 +121,7 @@ func clean(ctx context.Context, root *yaml.Node) (*yaml.Node, error) {
 	return cleaned, err
 }
 
-// inherit gives an operation what it takes from its path and its document.
+// inherit adds to an operation what it takes from its path and its document.
 func inherit(full, item, op *yaml.Node) {
 	set(op, "tags", sequence(scalar(tag)))
 	if get(op, "security") == nil {

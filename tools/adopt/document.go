@@ -96,7 +96,7 @@ func expand(n *yaml.Node) *yaml.Node {
 	return &out
 }
 
-// get gives the value of a key, nil where there is none.
+// get returns the value of a key, nil where there is none.
 func get(n *yaml.Node, path ...string) *yaml.Node {
 next:
 	for _, key := range path {
@@ -176,7 +176,7 @@ func texts(n *yaml.Node) (values []string) {
 	return values
 }
 
-// scalar gives a string's node.
+// scalar returns a string's node.
 func scalar(s string) *yaml.Node {
 	var n yaml.Node
 	n.SetString(s)
@@ -251,7 +251,7 @@ func clone(n *yaml.Node) *yaml.Node {
 	return &out
 }
 
-// bare gives a copy without comments, and without the words of a part of the
+// bare returns a copy without comments, and without the words of a part of the
 // document; data is data, whatever its keys.
 func bare(n *yaml.Node, kind int) *yaml.Node {
 	out := *n

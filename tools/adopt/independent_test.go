@@ -6,6 +6,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -90,7 +91,7 @@ func (o *observer) operation(path, method string, item *openapi3.PathItem, op *o
 			explode = *p.Explode
 		}
 		o.set(at, "style", style)
-		o.set(at, "explode", fmt.Sprint(explode))
+		o.set(at, "explode", strconv.FormatBool(explode))
 		o.set(at, "deprecated", truth(p.Deprecated))
 	}
 	if op.RequestBody != nil {
@@ -115,7 +116,7 @@ func (o *observer) content(at string, content openapi3.Content) {
 }
 
 func (o *observer) security(requirements openapi3.SecurityRequirements) string {
-	var any []string
+	var either []string
 	for _, r := range requirements {
 		var all []string
 		for name, scopes := range r {
@@ -128,12 +129,12 @@ func (o *observer) security(requirements openapi3.SecurityRequirements) string {
 		if len(all) == 0 {
 			all = []string{"none"}
 		}
-		any = append(any, strings.Join(slices.Sorted(slices.Values(all)), " and "))
+		either = append(either, strings.Join(slices.Sorted(slices.Values(all)), " and "))
 	}
-	if len(any) == 0 {
+	if len(either) == 0 {
 		return "none"
 	}
-	return strings.Join(slices.Sorted(slices.Values(any)), " or ")
+	return strings.Join(slices.Sorted(slices.Values(either)), " or ")
 }
 
 func (o *observer) scheme(name string) {

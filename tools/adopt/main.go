@@ -94,7 +94,10 @@ func (a *adoption) try(ctx context.Context, path string) error {
 	}
 	defer func() { _ = os.RemoveAll(tmp) }()
 	before, after := filepath.Join(tmp, "before"), filepath.Join(tmp, "after")
-	if err := errors.Join(copyModule(ctx, a.module, before), copyModule(ctx, before, after)); err != nil {
+	if err := copyModule(ctx, a.module, before); err != nil {
+		return unchanged("%w", err)
+	}
+	if err := copyModule(ctx, before, after); err != nil {
 		return unchanged("%w", err)
 	}
 

@@ -141,7 +141,7 @@ func mergeMapping(current, cut *yaml.Node, kind int, key string) *yaml.Node {
 	return &out
 }
 
-// plain gives a key, quoted where it would be read as a number.
+// plain returns a key, quoted where it would be read as a number.
 func plain(k string) *yaml.Node {
 	n := scalar(k)
 	if _, err := strconv.Atoi(k); err == nil {

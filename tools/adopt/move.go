@@ -37,7 +37,7 @@ func (a *adoption) move(ctx context.Context, tmp string, files []string) error {
 	}
 	defer func() { _ = held.Close() }()
 	var says bytes.Buffer
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, append([]string{"-move", tmp, "-module", a.module}, files...)...) //nolint:gosec // G204: adopt itself.
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), self, append([]string{"-move", tmp, "-module", a.module}, files...)...)
 	cmd.Stderr = &says
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	cmd.ExtraFiles = []*os.File{held} // the lock is theirs together, and outlives the first to end
@@ -78,8 +78,8 @@ func moveIn(module, tmp string, files []string) (err error) {
 		}
 		for side, from := range map[string]string{"old": "before", "new": "after"} {
 			copied := copySynced(filepath.Join(tmp, from, f), filepath.Join(stage+".draft", side, f), mode)
-			if side == "new" || !errors.Is(copied, fs.ErrNotExist) {
-				err = errors.Join(err, copied)
+			if err == nil && (side == "new" || !errors.Is(copied, fs.ErrNotExist)) {
+				err = copied
 			}
 		}
 	}
@@ -97,7 +97,7 @@ func copySynced(from, to string, mode fs.FileMode) error {
 	if err := copyFile(from, to); err != nil {
 		return err
 	}
-	f, err := os.OpenFile(to, os.O_WRONLY, 0) //nolint:gosec // G304: our own folder.
+	f, err := os.OpenFile(to, os.O_WRONLY, 0)
 	if err != nil {
 		return err
 	}
@@ -163,11 +163,11 @@ func each(folder string, do func(file string) error) error {
 
 // lock keeps two adoptions from moving files at once.
 func lock(module string) (*os.File, error) {
-	dir, err := os.Open(module) //nolint:gosec // G304: the module.
+	dir, err := os.Open(module)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil { //nolint:gosec // G115: a descriptor.
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
 		return nil, errors.Join(fmt.Errorf("another adoption moves its files just now: %w", err), dir.Close())
 	}
 	return dir, nil
@@ -175,8 +175,8 @@ func lock(module string) (*os.File, error) {
 
 // sameFile reports whether two files hold the same, or neither is there.
 func sameFile(a, b string) bool {
-	x, errX := os.ReadFile(a) //nolint:gosec // G304: ours.
-	y, errY := os.ReadFile(b) //nolint:gosec // G304: ours.
+	x, errX := os.ReadFile(a)
+	y, errY := os.ReadFile(b)
 	if errX != nil || errY != nil {
 		return errors.Is(errX, fs.ErrNotExist) && errors.Is(errY, fs.ErrNotExist)
 	}

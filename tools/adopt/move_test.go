@@ -25,7 +25,7 @@ var after = []string{"client_gen.go", "openapi.yaml"}
 func program(t *testing.T, module string, args ...string) *exec.Cmd {
 	t.Helper()
 	args = append([]string{"-module", module}, append(args, absolute(t, "testdata/edition.yaml"))...)
-	cmd := exec.Command(os.Args[0], args...)
+	cmd := exec.CommandContext(t.Context(), os.Args[0], args...) //nolint:gosec // G702: adopt itself.
 	cmd.Env = append(os.Environ(), "ADOPT=1", "TMPDIR="+t.TempDir())
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
@@ -34,7 +34,7 @@ func program(t *testing.T, module string, args ...string) *exec.Cmd {
 // whole tells whether a module is as before or as after, and nothing between.
 func whole(t *testing.T, module string) (changed bool) {
 	t.Helper()
-	files, err := different(library, module)
+	files, err := different(module)
 	require.NoError(t, err)
 	if len(files) > 0 {
 		assert.Equal(t, after, files)
@@ -139,7 +139,7 @@ func TestEditedMeanwhile(t *testing.T) {
 			require.NoError(t, os.WriteFile(script, []byte(text), 0o600))
 			a := adoption{module: module, force: true, test: []string{"sh", script}, out: io.Discard}
 			err := a.adopt(t.Context(), "testdata/edition.yaml")
-			files, diffErr := different(library, module)
+			files, diffErr := different(module)
 			require.NoError(t, diffErr)
 			if tt.refused {
 				require.ErrorContains(t, err, "nothing was changed: "+tt.files[0]+" was changed meanwhile: adopt again")
@@ -213,10 +213,10 @@ func TestRecover(t *testing.T) {
 func TestBusyFile(t *testing.T) {
 	module := staged(t, 0)
 	busy := filepath.Join(module, "d")
-	if out, err := exec.Command("mount", "--bind", busy, busy).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(t.Context(), "mount", "--bind", busy, busy).CombinedOutput(); err != nil {
 		t.Skipf("a file is made busy by a mount, which is not allowed here: %s", out)
 	}
-	t.Cleanup(func() { _ = exec.Command("umount", busy).Run() })
+	t.Cleanup(func() { _ = syscall.Unmount(busy, 0) })
 	require.ErrorContains(t, finish(module), "nothing was changed: rename")
 	assert.Equal(t, []string{"old", "old", "old"}, contents(t, module))
 	assert.NoDirExists(t, filepath.Join(module, stageFolder))
@@ -228,7 +228,7 @@ func TestFullDisk(t *testing.T) {
 		t.Run(fmt.Sprintf("files of %d KiB", kilobytes), func(t *testing.T) {
 			module := copyLibrary(t)
 			cmd := program(t, module, "-force", "-test", "true")
-			limited := exec.Command("bash", append([]string{"-c", fmt.Sprintf(`ulimit -f %d; exec "$@"`, kilobytes), "adopt"}, cmd.Args...)...)
+			limited := exec.CommandContext(t.Context(), "bash", append([]string{"-c", fmt.Sprintf(`ulimit -f %d; exec "$@"`, kilobytes), "adopt"}, cmd.Args...)...)
 			limited.Env = append(cmd.Env, "GOCACHE="+t.TempDir())
 			out, err := limited.CombinedOutput()
 			require.Error(t, err)
@@ -240,10 +240,10 @@ func TestFullDisk(t *testing.T) {
 	}
 	t.Run("no room for the files themselves", func(t *testing.T) {
 		module := t.TempDir()
-		if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=64k", "none", module).CombinedOutput(); err != nil {
+		if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size=64k", "none", module).CombinedOutput(); err != nil {
 			t.Skipf("a small disk is a mount, which is not allowed here: %s", out)
 		}
-		t.Cleanup(func() { _ = exec.Command("umount", module).Run() })
+		t.Cleanup(func() { _ = syscall.Unmount(module, 0) })
 		work := t.TempDir()
 		files := []string{documentFile, "other_gen.go"}
 		for _, f := range append([]string{overlayFile}, files...) {
