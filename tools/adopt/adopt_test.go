@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/speakeasy-api/openapi/overlay/loader"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"gopkg.in/yaml.v3"
@@ -528,6 +529,39 @@ func TestOverlayMisfits(t *testing.T) {
 			assert.Contains(t, f.misfit[0], tt.says)
 		})
 	}
+}
+
+// An anchor in the overlay is refused; an earlier revision may have had one.
+func TestAnchors(t *testing.T) {
+	current, err := load(filepath.Join(library, documentFile))
+	require.NoError(t, err)
+	text, err := os.ReadFile(filepath.Join(library, overlayFile))
+	require.NoError(t, err)
+	bent := strings.Replace(string(text), "security:\n        - {}", "security: &both\n        - {}", 1)
+	require.NotEqual(t, string(text), bent)
+	path := filepath.Join(t.TempDir(), "overlay.yaml")
+	require.NoError(t, os.WriteFile(path, []byte(bent), 0o600))
+	_, err = lay(path, current, clone(current))
+	require.ErrorContains(t, err, "a YAML anchor, which the generator doesn't read as this report would: spell it out")
+	_, err = lay(path, current, current)
+	require.NoError(t, err)
+}
+
+// What lies on the document is what the generator makes of it.
+func TestLayAgreesWithTheGenerator(t *testing.T) {
+	current, err := load(filepath.Join(library, documentFile))
+	require.NoError(t, err)
+	u, err := updateOf(t.Context(), current, []byte(edition(t)))
+	require.NoError(t, err)
+	f, err := lay(filepath.Join(library, overlayFile), current, u.merged)
+	require.NoError(t, err)
+	o, err := loader.LoadOverlay(filepath.Join(library, overlayFile))
+	require.NoError(t, err)
+	doc := &yaml.Node{Kind: yaml.DocumentNode, Content: []*yaml.Node{clone(u.merged)}}
+	warnings, err := o.ApplyToStrict(doc)
+	require.NoError(t, err)
+	assert.Empty(t, warnings)
+	assert.True(t, same(doc.Content[0], f.root))
 }
 
 func TestAdoptDry(t *testing.T) {

@@ -31,7 +31,8 @@ func lay(path string, before, after *yaml.Node) (*fit, error) {
 	if err := yaml.Unmarshal(data, &text); err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	if n := aliased(&text); n != nil {
+	// An earlier revision's overlay is read as it is.
+	if n := aliased(&text); n != nil && before != after {
 		return nil, fmt.Errorf("%s:%d: a YAML anchor, which the generator doesn't read as this report would: spell it out", path, n.Line)
 	}
 	o, err := loader.LoadOverlay(path)
@@ -66,6 +67,7 @@ func lay(path string, before, after *yaml.Node) (*fit, error) {
 			}
 		}
 	}
+	f.root = expand(f.root)
 	return f, nil
 }
 
