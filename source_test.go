@@ -69,10 +69,12 @@ func direct(answer http.HandlerFunc) *http.Client {
 
 func (b *bench) endpoint(w http.ResponseWriter, r *http.Request) {
 	sent := r.FormValue("refresh_token")
-	select {
-	case <-time.After(b.delay):
-	case <-r.Context().Done():
-		return
+	if b.delay > 0 { // a timer that is due at once has crashed the race detector within a bubble
+		select {
+		case <-time.After(b.delay):
+		case <-r.Context().Done():
+			return
+		}
 	}
 	b.note("refresh " + sent)
 	b.mu.Lock()
