@@ -68,6 +68,12 @@ func code(err error) string {
 	return ""
 }
 
+// busy reports whether SQLite refused because another connection has the lock.
+func busy(err error) bool {
+	var sqlite interface{ Code() int }
+	return errors.As(err, &sqlite) && sqlite.Code()&0xff == 5 // SQLITE_BUSY and its kinds
+}
+
 // hints say what to do about the code before them.
 var hints = map[string]string{
 	"SQLSTATE 42P01":     " (there is no such table: call Migrate)",

@@ -106,11 +106,38 @@ func New(db *sql.DB, o Options) (*DB, error) {
 // needs no right to make one. For SQLite it also checks how the database was
 // opened.
 func (d *DB) Migrate(ctx context.Context) error {
-	if d.dialect == SQLite {
-		if err := d.checkSQLite(ctx); err != nil {
+	if d.dialect != SQLite {
+		return d.makeTable(ctx)
+	}
+	// While another connection turns the write-ahead log on, SQLite answers at
+	// once that it is busy, whatever the busy timeout.
+	patience := time.NewTimer(busyFor)
+	defer patience.Stop()
+	for {
+		err := d.checkSQLite(ctx)
+		if err == nil {
+			err = d.makeTable(ctx)
+		}
+		if !busy(err) {
 			return err
 		}
+		select {
+		case <-time.After(busyPause):
+		case <-patience.C:
+			return err
+		case <-ctx.Done():
+			return failed("migrate", ctx.Err())
+		}
 	}
+}
+
+// How long Migrate asks a busy SQLite again, and how often.
+const (
+	busyFor   = 10 * time.Second
+	busyPause = 10 * time.Millisecond
+)
+
+func (d *DB) makeTable(ctx context.Context) error {
 	rows, err := d.db.QueryContext(ctx, d.probe)
 	if err == nil {
 		err = errors.Join(rows.Err(), rows.Close())

@@ -122,6 +122,31 @@ func TestMigrateAtOnce(t *testing.T) {
 	wg.Wait()
 }
 
+// A busy database is asked again, for as long as the caller waits.
+func TestMigrateBusy(t *testing.T) {
+	address := "file:" + filepath.Join(t.TempDir(), "tokens.db") + "?_pragma=busy_timeout(1)&_pragma=journal_mode(WAL)"
+	pool, err := sql.Open("sqlite", address)
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, pool.Close()) })
+	lock, err := pool.Conn(t.Context())
+	require.NoError(t, err)
+	_, err = lock.ExecContext(t.Context(), "BEGIN IMMEDIATE")
+	require.NoError(t, err)
+	db, err := tokensql.New(pool, tokensql.Options{Dialect: tokensql.SQLite})
+	require.NoError(t, err)
+
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+	defer cancel()
+	require.ErrorIs(t, db.Migrate(ctx), context.DeadlineExceeded)
+
+	migrated := make(chan error)
+	go func() { migrated <- db.Migrate(t.Context()) }()
+	_, err = lock.ExecContext(t.Context(), "ROLLBACK")
+	require.NoError(t, err)
+	require.NoError(t, <-migrated)
+	require.NoError(t, lock.Close())
+}
+
 // Where the table is there already, a reader of it needs no right to make one.
 func TestMigrateChangesNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "tokens.db")
