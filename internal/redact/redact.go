@@ -4,11 +4,11 @@ package redact
 
 import (
 	"fmt"
-	"html"
 	"io"
 	"log/slog"
 	"net/url"
 	"reflect"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -107,7 +107,7 @@ func escaped(text, char string) int {
 			return n
 		}
 	case text[0] == '&':
-		if end := strings.IndexByte(text, ';') + 1; end > 0 && end <= 12 && html.UnescapeString(text[:end]) == char {
+		if end := strings.IndexByte(text, ';') + 1; end > 0 && end <= 12 && reference(text[1:end-1], char) {
 			return end
 		}
 	case text[0] == '\\' && len(text) >= 6 && text[1] == 'u':
@@ -119,3 +119,30 @@ func escaped(text, char string) int {
 	}
 	return 0
 }
+
+// reference reports whether the HTML character reference of that name stands for
+// the character.
+func reference(name, char string) bool {
+	digits, numeric := strings.CutPrefix(name, "#")
+	if !numeric {
+		return slices.Contains(strings.Split(references, " "), char+name)
+	}
+	hex, base := strings.TrimPrefix(strings.ToLower(digits), "x"), 16
+	if hex == digits {
+		base = 10
+	}
+	n, err := strconv.ParseUint(hex, base, 21)
+	return err == nil && string(rune(n)) == char
+}
+
+// references are the characters of ASCII and Latin-1 that HTML has names for,
+// each before its name. Package html has two thousand more, which would add
+// 70 KiB to every program; no token can have such characters (RFC 6749 appendix A).
+const references = "!excl \"quot #num $dollar %percnt &amp 'apos (lpar )rpar *ast +plus ,comma .period /sol :colon ;semi <lt =equals >gt ?quest " +
+	"@commat [lsqb \\bsol ]rsqb ^Hat _lowbar `grave {lcub |verbar }rcub \u00a0nbsp ¡iexcl ¢cent £pound ¤curren ¥yen ¦brvbar §sect " +
+	"¨uml ©copy ªordf «laquo ¬not \u00adshy ®reg ¯macr °deg ±plusmn ²sup2 ³sup3 ´acute µmicro ¶para ·middot ¸cedil ¹sup1 ºordm " +
+	"»raquo ¼frac14 ½frac12 ¾frac34 ¿iquest ÀAgrave ÁAacute ÂAcirc ÃAtilde ÄAuml ÅAring ÆAElig ÇCcedil ÈEgrave ÉEacute ÊEcirc ËEuml " +
+	"ÌIgrave ÍIacute ÎIcirc ÏIuml ÐETH ÑNtilde ÒOgrave ÓOacute ÔOcirc ÕOtilde ÖOuml ×times ØOslash ÙUgrave ÚUacute ÛUcirc ÜUuml " +
+	"ÝYacute ÞTHORN ßszlig àagrave áaacute âacirc ãatilde äauml åaring æaelig çccedil èegrave éeacute êecirc ëeuml ìigrave íiacute " +
+	"îicirc ïiuml ðeth ñntilde òograve óoacute ôocirc õotilde öouml ÷divide øoslash ùugrave úuacute ûucirc üuuml ýyacute þthorn " +
+	"ÿyuml"

@@ -1,8 +1,10 @@
 package redact
 
 import (
+	"html"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/stretchr/testify/assert"
 )
@@ -64,4 +66,20 @@ func TestCutEscapes(t *testing.T) {
 	}
 	assert.Equal(t, "[redacted][redacted]", Cut("ab cab+c", 3, []string{"ab c"}))
 	assert.Equal(t, "\xff[redacted]", Cut("\xff%ff%fe", 1, []string{"\xff\xfe"}), "no UTF-8")
+}
+
+// TestReferences holds the character references to what package html reads.
+func TestReferences(t *testing.T) {
+	for named := range strings.SplitSeq(references, " ") {
+		char, size := utf8.DecodeRuneInString(named)
+		assert.Equal(t, string(char), html.UnescapeString("&"+named[size:]+";"), named)
+		assert.True(t, reference(named[size:], string(char)), named)
+	}
+	for _, name := range []string{"#34", "#034", "#x22", "#X22", "#x0022", "quot"} {
+		assert.Equal(t, `"`, html.UnescapeString("&"+name+";"))
+		assert.True(t, reference(name, `"`), name)
+	}
+	for _, name := range []string{"", "#", "#x", "#xx22", "#-34", "#+34", "#x2_2", "34", "#33", "#x34", "Quot", "quot #num", "#9999999999"} {
+		assert.False(t, reference(name, `"`), name)
+	}
 }
