@@ -23,6 +23,7 @@ func TestWrite(t *testing.T) {
 		{struct{ A, b string }{"a", "hidden"}, "{A:a}"},
 		{struct{ A *string }{&text}, "{A:shown}"},
 		{struct{ A *string }{nil}, "{}"},
+		{struct{ A, b, C, D string }{"", "hidden", "c", "d"}, "{C:c D:d}"},
 		{struct{ Body []byte }{[]byte("raw")}, "{Body:[redacted]}"},
 	} {
 		var b strings.Builder
@@ -54,9 +55,10 @@ func TestCutEscapes(t *testing.T) {
 	const secret = `a\%/+b=é"`
 	for _, form := range []string{
 		`a\%/+b=é"`, `a\\%/+b=é\"`, `a%5c%25%2f%2bb%3d%c3%A9%22`, `a%5C%/+b=é%22`, `a&#92;&#37;&#x2F;&#x2B;b&#61;&eacute;&quot;`,
-		`a\u005c\u0025\u002F\u002bb=\u00e9\u0022`, `a\\%25\/+b&#x3d;é&#034;`,
+		`a\u005c\u0025\u002F\u002bb=\u00e9\u0022`, `a\\%25\/+b&#x3d;é&#034;`, `a\%/+b=é&#000000034;`,
 	} {
 		assert.Equal(t, "x[redacted]y", Cut("x"+form+"y", 4, []string{secret}), form)
+		assert.Equal(t, "[redacted]", Cut(form, 4, []string{secret}), form)
 	}
 	for _, text := range []string{
 		"", "a", `a\`, `a\%/+b=é`, `a\%/+b=é&quot`, `a\%/+b=é%2`, `a\%/+b=é\u002`, `a\%/+b=é\u0023`, `a\%/+b=é%zz`, `a\%/+b=é&`, `a\%/+b=é\`,
