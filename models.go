@@ -28,7 +28,8 @@ func (s Scopes) String() string { return strings.Join(s, " ") }
 // MarshalText joins the list by spaces.
 func (s Scopes) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// check refuses what is no scope-token (RFC 6749 §3.3), or several in one.
+// check refuses an item that is not a scope-token (RFC 6749 §3.3), or that
+// holds several.
 func (s Scopes) check() error {
 	for _, scope := range s {
 		switch {
@@ -48,7 +49,7 @@ func (s *Scopes) UnmarshalText(text []byte) error {
 }
 
 // Seconds is a lifetime in seconds. Servers send it as 86400, 86400.0 or
-// "86400" (RFC 6749 §5.1 has a number); all three are read.
+// "86400" (RFC 6749 §5.1 defines a number); all three are accepted.
 type Seconds int64
 
 // maxSeconds, a hundred years, keeps sums of times far from overflow.
@@ -78,14 +79,14 @@ func (s *Seconds) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// Timestamp is a moment. Servers send it as a date-time string or as a number
-// of seconds since 1970 (OpenID Connect Core §5.1); both are read. It is
-// written as a date-time.
+// Timestamp is a point in time. Servers send it as a date-time string or as a
+// number of seconds since 1970 (OpenID Connect Core §5.1); both are accepted.
+// It is written as a date-time.
 type Timestamp struct{ time.Time }
 
-// UnmarshalJSON reads a date-time, a date, or a number of seconds or, where it
-// would be thousands of years from now, of milliseconds; null and "" are the
-// zero time.
+// UnmarshalJSON reads a date-time, a date, or a number of seconds. A number
+// that would be thousands of years from now is taken as milliseconds; null and
+// "" are the zero time.
 func (t *Timestamp) UnmarshalJSON(data []byte) error {
 	t.Time = time.Time{}
 	text, err := scalar(data)

@@ -40,8 +40,8 @@ const page = `<!DOCTYPE html>
 </html>
 `
 
-// setHeaders sets what holds for every answer: not stored, not framed, nothing
-// loaded, no address passed on.
+// setHeaders sets the headers of every answer: not stored, not framed, nothing
+// loaded, no referrer sent.
 func setHeaders(h http.Header) {
 	sum := sha256.Sum256([]byte(style))
 	h.Set("Content-Type", "text/html; charset=utf-8")
@@ -52,7 +52,7 @@ func setHeaders(h http.Header) {
 	h.Set("X-Content-Type-Options", "nosniff")
 }
 
-// writePage tells the person how the sign-in ended.
+// writePage shows the person the result of the sign-in.
 func writePage(w io.Writer, err error) {
 	if err == nil {
 		show(w, "You are signed in", "You can close this window and go back to the application.", "")
@@ -65,7 +65,8 @@ func writePage(w io.Writer, err error) {
 	show(w, "The sign-in failed", plainly(err)+" You can close this window and go back to the application, to sign in again from there.", details)
 }
 
-// plainly says in a person's words what an error says in a developer's.
+// plainly returns the text of an error for the person rather than for a
+// developer.
 func plainly(err error) string {
 	var e *piecesauth.Error
 	known := errors.As(err, &e)

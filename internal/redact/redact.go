@@ -1,5 +1,5 @@
-// Package redact prints structs without their secrets, and cuts known secrets
-// out of texts.
+// Package redact prints structs without their secrets, and removes known
+// secrets from texts.
 package redact
 
 import (
@@ -23,8 +23,9 @@ func Value(v any) slog.Value {
 	return slog.StringValue(b.String())
 }
 
-// Write writes the exported fields of the struct v that are set: those with the
-// tag secret, and the raw parts of an HTTP response, by name alone.
+// Write writes the exported fields of the struct v that are set. Of fields with
+// the tag secret, and of the raw parts of an HTTP response, it writes only the
+// name.
 func Write(w io.Writer, v any) {
 	val := reflect.ValueOf(v)
 	typ := val.Type()
@@ -48,9 +49,9 @@ func Write(w io.Writer, v any) {
 	_, _ = io.WriteString(w, "}")
 }
 
-// Cut returns the text without those secrets that are at least so many bytes
-// long: as they are, and with any of their characters escaped as in URLs, HTML
-// and JSON. One of a few characters, as in a test, may well be part of a word.
+// Cut returns the text without those secrets that are at least that many bytes
+// long, whether they are plain or any of their characters are escaped as in
+// URLs, HTML and JSON. A shorter one, as in a test, may well be part of a word.
 func Cut(text string, least int, secrets []string) string {
 	for _, secret := range secrets {
 		if secret == "" || len(secret) < least {
@@ -75,8 +76,8 @@ func cutEscaped(text, secret string) string {
 	return b.String()
 }
 
-// spelled returns how much of the beginning of the text spells the secret, 0
-// where it doesn't begin with it.
+// spelled returns the length of the beginning of the text that spells the
+// secret, or 0 if it does not begin with it.
 func spelled(text, secret string) int {
 	at := 0
 	for secret != "" {
@@ -93,8 +94,8 @@ func spelled(text, secret string) int {
 	return at
 }
 
-// escaped returns the length of the escape for the character that the text
-// begins with, 0 where it begins with none.
+// escaped returns the length of the escape for the character at the beginning
+// of the text, or 0 if there is none.
 func escaped(text, char string) int {
 	r, _ := utf8.DecodeRuneInString(char)
 	switch {
