@@ -105,6 +105,7 @@ release-check: ## Is VERSION a fit number for what changed since the last tag? m
 bench: ## The benchmarks beside their rivals, as a table of ratios; fails where a bar is missed
 	@mkdir -p artifacts
 	@go -C tools run ./benchtable -module $(ROOT) -rounds $(BENCHROUNDS) -raw $(ROOT)/artifacts/bench.txt
+	@go -C web/webbench test -count=1 -benchtime 150ms -run '^TestBars$$' -rounds $(BENCHROUNDS)
 
 .PHONY: benchstat
 benchstat: ## What the runs of the last make bench show

@@ -17,6 +17,7 @@ import (
 
 	"github.com/piecesauth/piecesauth"
 	"github.com/piecesauth/piecesauth/internal/callback"
+	"github.com/piecesauth/piecesauth/internal/page"
 )
 
 const (
@@ -149,7 +150,7 @@ func (s *session) stop() {
 }
 
 func (s *session) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	setHeaders(w.Header())
+	page.SetHeaders(w.Header())
 	values, unreadable, status := s.parameters(w, r)
 	if status != 0 {
 		refuse(w, status, "It is not what a browser sends when a sign-in ends.")

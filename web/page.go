@@ -2,10 +2,7 @@ package web
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
-	"html"
 	"io"
 	"net/http"
 	"strconv"
@@ -13,6 +10,7 @@ import (
 	"time"
 
 	"github.com/piecesauth/piecesauth"
+	"github.com/piecesauth/piecesauth/internal/page"
 )
 
 // Errors that [Config.OnError] can get besides those of package piecesauth.
@@ -102,7 +100,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error, next s
 	if status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", `SignIn url="`+h.signInURL("")+`"`) // RFC 9110 §11.6.1 wants a challenge
 	}
-	setPageHeaders(header)
+	page.SetHeaders(header)
 	if !isNavigation(r) {
 		header.Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(status)
@@ -120,7 +118,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error, next s
 		title = "This did not work"
 	}
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, document(title, plainly(err), link, label)) //nolint:gosec // G705: document escapes them
+	page.Page{Title: title, Text: plainly(err), Link: link, Label: label}.Write(w)
 }
 
 // plainly returns the text of an error for the person rather than for a
@@ -152,47 +150,4 @@ func plainly(err error) string {
 		return "The sign-in service did not accept this."
 	}
 	return "The application could not finish this."
-}
-
-const style = `:root{color-scheme:light dark}` +
-	`body{margin:0;min-height:100vh;display:grid;place-items:center;font:1.0625rem/1.5 system-ui,sans-serif;background:#fff;color:#1b1b1f}` +
-	`main{box-sizing:border-box;width:100%;max-width:32rem;padding:1.5rem;overflow-wrap:anywhere}` +
-	`h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.25}` +
-	`p{margin:0 0 .75rem}` +
-	`a{color:#0b57d0}` +
-	`@media(prefers-color-scheme:dark){body{background:#16161a;color:#e6e6ea}a{color:#a8c7fa}}`
-
-// document returns a page that loads nothing, not even an icon.
-func document(title, text, link, label string) string {
-	return `<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>` + html.EscapeString(title) + `</title>
-<link rel="icon" href="data:,">
-<style>` + style + `</style>
-</head>
-<body>
-<main>
-<h1>` + html.EscapeString(title) + `</h1>
-<p>` + html.EscapeString(text) + `</p>
-<p><a href="` + html.EscapeString(link) + `">` + html.EscapeString(label) + `</a></p>
-</main>
-</body>
-</html>
-`
-}
-
-// setPageHeaders sets the headers of every page: not stored, not framed,
-// nothing loaded, no referrer sent.
-func setPageHeaders(h http.Header) {
-	sum := sha256.Sum256([]byte(style))
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+
-		"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Content-Type-Options", "nosniff")
 }
