@@ -48,6 +48,13 @@
 // wins. If the server refuses a refresh token after a takeover, the row stays
 // without its token: the successor may still come. Signing out deletes the row.
 //
+// # What happened
+//
+// [piecesauth.Config.Logger] hears, at level Debug, when somebody waited for a
+// lease, took one over, renewed it late or lost it, when a result was stored late
+// or dropped, and when a write was found to have happened that the database had
+// not confirmed. It hears no id and no token.
+//
 // # What it needs from a caller of Update
 //
 // The context that fn gets ends when the lease is lost, and has the last word
