@@ -12,6 +12,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/piecesauth/piecesauth/internal/exchange"
+	"github.com/piecesauth/piecesauth/internal/logging"
 	"github.com/piecesauth/piecesauth/internal/oidc"
 )
 
@@ -255,7 +256,7 @@ func (s *TokenSource) await(ctx context.Context, run *refreshRun, atHand *curren
 
 // run obtains a token and tells those who wait.
 func (s *TokenSource) run(ctx context.Context, run *refreshRun, changes int) {
-	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	ctx, cancel := context.WithTimeout(logging.With(ctx, s.auth.logger), refreshTimeout)
 	defer cancel()
 	run.err = errNotReturned
 	defer func() {
@@ -331,6 +332,7 @@ func (s *TokenSource) Forget(ctx context.Context) error { return s.change(ctx, n
 
 func (s *TokenSource) change(ctx context.Context, token *Token) error {
 	var err error
+	ctx = logging.With(ctx, s.auth.logger)
 	if store, ok := s.store.(replacer); ok {
 		err = store.Replace(ctx, token)
 	} else {

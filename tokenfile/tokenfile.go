@@ -73,6 +73,7 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/piecesauth/piecesauth"
+	"github.com/piecesauth/piecesauth/internal/logging"
 	"github.com/piecesauth/piecesauth/internal/newkey"
 	"github.com/piecesauth/piecesauth/seal"
 )
@@ -268,6 +269,7 @@ func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, s.failed(err)
 	}
+	began := time.Now()
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -286,6 +288,9 @@ func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
 		return nil, err
 	}
 	file, err := s.lockFile(ctx)
+	if waited := time.Since(began); waited > lockPoll {
+		logging.From(ctx).DebugContext(ctx, "tokenfile: waited for the lock", "for", waited, "got_it", err == nil)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -52,6 +52,13 @@
 // without its token, because the successor may still be stored. Signing out
 // deletes the row.
 //
+// # Logging
+//
+// [piecesauth.Config.Logger] gets a message at level Debug when a process waited
+// for a lease, took one over, renewed it late or lost it, when a result was stored
+// late or dropped, and when a write turned out to have happened although the
+// database had not confirmed it. No message contains an id or a token.
+//
 // # Calling Update directly
 //
 // The context that fn receives ends when the lease is lost, and includes a last

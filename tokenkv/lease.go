@@ -58,14 +58,20 @@ type lease struct {
 
 // acquire waits until nobody has the lease, and takes it. It returns no lease
 // and no error if it reads a token that is enough.
-func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool) (*lease, error) {
+func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool) (got *lease, _ error) {
 	l := &lease{store: s, holder: s.env.random(), busy: make(chan struct{}, 1)}
 	var (
 		seen     string    // the version last read,
 		since    time.Time // since when it is watched,
 		looked   time.Time // and when it was read last
 		failures int
+		waits    bool // for somebody's lease
 	)
+	defer func(began time.Time) {
+		if waits {
+			s.debug(ctx, "waited for a lease", "for", s.env.mono(began), "got_it", got != nil)
+		}
+	}(time.Now())
 	for poll := 2 * firstPoll; ; poll = min(2*poll, lastPoll) {
 		unchanged := s.env.mono(since)
 		row, doc, err := s.get(ctx)
@@ -78,6 +84,7 @@ func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool
 		if err == nil {
 			switch {
 			case doc.heldBy(l.holder): // by a swap whose answer was lost
+				s.debugLost(ctx, "a lease")
 				l.version = row.Version
 				return l, nil
 			case doc.Token != nil && enough(doc.Token):
@@ -85,8 +92,13 @@ func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool
 			case doc.Lease == nil || isVoid(&row, &doc, unchanged):
 				var ok bool
 				if ok, err = l.take(ctx, &row, doc); ok {
+					if doc.Lease != nil {
+						s.debug(ctx, "took a lease over", "age", row.Age, "watched", unchanged, "takeovers", l.base.Takeovers)
+					}
 					return l, nil
 				}
+			default:
+				waits = true
 			}
 		}
 		if err == nil {
@@ -168,10 +180,18 @@ func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 		}
 	}
 	release = false
-	return l.settle(ctx, next, forever, func(d *document) bool {
+	stood, err := l.settle(ctx, next, forever, func(d *document) bool {
 		return d.Generation == l.base.Generation || // whoever has the lease by now
 			next != nil && d.Predecessor == l.base.Generation && d.PredecessorTakeovers < l.base.Takeovers
 	})
+	switch ago := l.sinceRenewed(); {
+	case err != nil:
+	case !stood:
+		l.debug(ctx, "dropped a result: something else was stored meanwhile")
+	case ago > l.Tokens.lease:
+		l.debug(ctx, "stored a result after its lease ran out", "since_renewal", ago)
+	}
+	return stood, err
 }
 
 func encodeToken(t *piecesauth.Token) ([]byte, error) {
@@ -217,7 +237,7 @@ func (l *lease) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 		}
 		wait = retryEvery
 		overtaken := errors.Is(err, errLost)
-		if l.hasToStop(overtaken) {
+		if l.hasToStop(ctx, overtaken) {
 			cancel(errLost)
 			return
 		}
@@ -230,12 +250,17 @@ func (l *lease) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 // hasToStop reports whether a refresh has to stop, because the row says so, or
 // because too much time has passed. Once its request was sent, it does not have
 // to.
-func (l *lease) hasToStop(overtaken bool) bool {
+func (l *lease) hasToStop(ctx context.Context, overtaken bool) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	before, sent, ago := l.lost, l.sent, l.unrenewed()
 	l.lost = l.lost || overtaken || !l.sent && l.left() <= 0
 	l.stopped = l.lost && !l.sent
-	return l.stopped
+	now, stopped := l.lost, l.stopped
+	l.mu.Unlock()
+	if now && !before {
+		l.debug(ctx, "lost a lease", "overtaken", overtaken, "sent", sent, "since_renewal", ago)
+	}
+	return stopped
 }
 
 // wasStopped reports whether a refresh failed because of its lease, and spent
@@ -251,7 +276,18 @@ func (l *lease) wasStopped() bool {
 // than two. It uses the clock that shows more time passed: one stops while the
 // machine sleeps, the other can be set. The caller holds l.mu.
 func (l *lease) left() time.Duration {
-	return l.Tokens.lease/2 - max(l.env.mono(l.renewed), l.env.wall(l.renewed))
+	return l.Tokens.lease/2 - l.unrenewed()
+}
+
+// unrenewed returns how long ago the last renewal was. The caller has l.mu.
+func (l *lease) unrenewed() time.Duration {
+	return max(l.env.mono(l.renewed), l.env.wall(l.renewed))
+}
+
+func (l *lease) sinceRenewed() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unrenewed()
 }
 
 // beforeSend runs the last check before a request is sent: after a long stop it
@@ -276,7 +312,7 @@ func (l *lease) beforeSend(ctx context.Context) error {
 		return nil
 	}
 	if err := l.renew(ctx, l.Tokens.lease/3); err != nil {
-		_ = l.hasToStop(errors.Is(err, errLost))
+		_ = l.hasToStop(ctx, errors.Is(err, errLost))
 		return err
 	}
 	if !send() {
@@ -305,6 +341,9 @@ func (l *lease) renew(ctx context.Context, patience time.Duration) error {
 		asked := time.Now()
 		version, ok, err := l.swap(ctx, l.version, &l.base)
 		if ok {
+			if ago := l.sinceRenewed(); ago > l.Tokens.lease/3 {
+				l.debug(ctx, "renewed a lease late", "since_renewal", ago)
+			}
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.version, l.renewed = version, asked
@@ -319,6 +358,9 @@ func (l *lease) renew(ctx context.Context, patience time.Duration) error {
 		case err != nil && row.Version == l.version:
 			return err
 		}
+		if row.Version != l.version {
+			l.debugLost(ctx, "a renewal")
+		}
 		l.version = row.Version // of a swap whose answer was lost: when it was is not known
 	}
 }
@@ -330,14 +372,18 @@ func (l *lease) renew(ctx context.Context, patience time.Duration) error {
 func (l *lease) release(ctx context.Context, refused bool) {
 	next := l.base
 	next.Lease = nil
-	if refused && next.Takeovers > 0 && next.Token != nil {
+	buries := refused && next.Takeovers > 0 && next.Token != nil
+	if buries {
 		next.Token, next.Spent = nil, true
 	}
 	to := &next
 	if next.Token == nil && !next.Spent {
 		to = nil
 	}
-	_, _ = l.settle(ctx, to, retryEvery*maxFailures, func(d *document) bool { return d.heldBy(l.holder) })
+	stood, err := l.settle(ctx, to, retryEvery*maxFailures, func(d *document) bool { return d.heldBy(l.holder) })
+	if buries && stood && err == nil {
+		l.debug(ctx, "left a tombstone: the refresh token was refused after a takeover", "takeovers", next.Takeovers)
+	}
 }
 
 // settle writes the result of an update, or deletes the row if next is nil,
@@ -371,9 +417,11 @@ func (l *lease) write(ctx context.Context, next *document, mine func(stored *doc
 	switch {
 	case lerr != nil:
 		return false, lerr
-	case next == nil && row.Version == "",
-		next != nil && doc.Generation == next.Generation && !doc.heldBy(l.holder):
-		return true, nil // by a swap whose answer was lost
+	case next == nil && row.Version == "":
+		return true, nil
+	case next != nil && doc.Generation == next.Generation && !doc.heldBy(l.holder):
+		l.debugLost(ctx, "a result")
+		return true, nil
 	case row.Version == "" || !mine(&doc):
 		return false, nil
 	case row.Version == l.version:

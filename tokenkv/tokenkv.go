@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/piecesauth/piecesauth"
+	"github.com/piecesauth/piecesauth/internal/logging"
 	"github.com/piecesauth/piecesauth/seal"
 )
 
@@ -145,7 +146,10 @@ func (s *store) Replace(ctx context.Context, token *piecesauth.Token) error {
 		placeholder := token != nil && err == nil && row.Version == ""
 		switch {
 		case err != nil:
-		case token == nil && row.Version == "", token != nil && failures > 0 && s.holds(row, next.Generation):
+		case token == nil && row.Version == "":
+			return nil
+		case token != nil && failures > 0 && s.holds(row, next.Generation):
+			s.debugLost(ctx, "a sign-in")
 			return nil
 		default:
 			var ok bool
@@ -248,4 +252,15 @@ func (s *store) pause(ctx context.Context, most time.Duration) error {
 	case <-ctx.Done():
 		return fmt.Errorf("tokenkv: waiting for a refresh elsewhere: %w", ctx.Err())
 	}
+}
+
+// debug tells the logger of the TokenSource, if it is one that asks. The
+// arguments hold no id and nothing of a token.
+func (s *store) debug(ctx context.Context, what string, args ...any) {
+	logging.From(ctx).DebugContext(ctx, "tokenkv: "+what, args...)
+}
+
+// debugLost says that the row has what a swap wrote whose answer did not come.
+func (s *store) debugLost(ctx context.Context, what string) {
+	s.debug(ctx, "found stored what the database had not confirmed", "what", what)
 }
