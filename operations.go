@@ -19,6 +19,7 @@ import (
 	"github.com/piecesauth/piecesauth/internal/exchange"
 	"github.com/piecesauth/piecesauth/internal/oidc"
 	"github.com/piecesauth/piecesauth/internal/strictjson"
+	"github.com/piecesauth/piecesauth/internal/tokenresponse"
 )
 
 const (
@@ -275,48 +276,18 @@ func (a *Authenticator) exchange(ctx context.Context, op string, grant Tokenized
 // readGrant takes the grant from a 200 answer before anything else is read from
 // it. The token returned with an error is what can be kept, or nil.
 func (a *Authenticator) readGrant(answer *exchange.Answer, sent time.Time) (granted, error) {
-	var w struct {
-		OAuthToken
-
-		Scope any `json:"scope"`
+	r, err := tokenresponse.Read(answer.Body)
+	if err != nil && !r.Kept() {
+		return granted{}, err
 	}
-	unreadable := strictjson.UnmarshalLenient(answer.Body, &w, "access_token")
-	if unreadable != nil { // the refresh token is worth keeping all the same
-		var rest struct {
-			RefreshToken string `json:"refresh_token"`
-		}
-		_ = strictjson.UnmarshalLenient(answer.Body, &rest)
-		w.RefreshToken = rest.RefreshToken
+	t := &Token{
+		AccessToken: r.AccessToken, TokenType: r.TokenType, RefreshToken: r.RefreshToken, IDToken: r.IDToken, Scopes: r.Scopes,
+		Obtained: sent.Round(0).UTC(), BaseURL: a.base.String(), ClientID: a.config.ClientID,
 	}
-	var scoped bool
-	w.OAuthToken.Scope, scoped = scopeText(w.Scope)
-	token, err := a.newToken(&w.OAuthToken, sent)
-	err = cmp.Or(unreadable, err)
-	if err != nil && token.AccessToken+token.RefreshToken == "" {
-		token = nil
+	if r.ExpiresIn != 0 {
+		t.Expiry = t.Obtained.Add(r.ExpiresIn)
 	}
-	if err != nil && token != nil {
-		token.IDToken = "" // which nobody checked
-	}
-	return granted{token, scoped}, err
-}
-
-// scopeText returns a scope as one string, whether the server sends a string
-// (RFC 6749 §5.1) or a list.
-func scopeText(scope any) (text string, given bool) {
-	switch scope := scope.(type) {
-	case string:
-		return scope, true
-	case []any:
-		var items []string
-		for _, item := range scope {
-			if s, ok := item.(string); ok {
-				items = append(items, s)
-			}
-		}
-		return strings.Join(items, " "), true
-	}
-	return "", false
+	return granted{t, r.Scoped}, err
 }
 
 // completeGrant takes empty fields from the configuration, and refuses what the

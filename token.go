@@ -2,11 +2,9 @@ package piecesauth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/piecesauth/piecesauth/internal/oidc"
@@ -112,40 +110,6 @@ func (a *Authenticator) checkOrigin(what, baseURL, clientID string) error {
 		return fmt.Errorf("%s belongs to the client %q, and ClientID is %q", what, clientID, a.config.ClientID)
 	}
 	return nil
-}
-
-// newToken makes a Token from the token endpoint's answer to a request sent at
-// the given time. Only the access token decides whether it can be used (RFC
-// 6749 §5.1); the token returned with an error is what can be kept.
-func (a *Authenticator) newToken(w *OAuthToken, sent time.Time) (*Token, error) {
-	t := &Token{
-		AccessToken: w.AccessToken, TokenType: string(TokenTypeBearer), IDToken: w.IDToken,
-		RefreshToken: w.RefreshToken, Scopes: strings.Fields(w.Scope),
-		Obtained: sent.Round(0).UTC(), BaseURL: a.base.String(), ClientID: a.config.ClientID,
-	}
-	if w.ExpiresIn != 0 {
-		t.Expiry = t.Obtained.Add(w.ExpiresIn.Duration())
-	}
-	if !isToken(w.RefreshToken) {
-		t.RefreshToken = ""
-	}
-	switch {
-	case w.AccessToken == "":
-		return t, errors.New("the answer has no access_token")
-	case !isToken(w.AccessToken):
-		t.AccessToken = ""
-		return t, errors.New("the answer has a token with characters that none may have (RFC 6749 appendix A)")
-	case w.TokenType != "" && !strings.EqualFold(string(w.TokenType), string(TokenTypeBearer)):
-		t.TokenType = string(w.TokenType)
-		return t, errors.New("the answer's token_type is not Bearer")
-	}
-	return t, nil
-}
-
-// isToken reports whether s consists only of characters that a token may have
-// (RFC 6749 appendix A.12 and A.17).
-func isToken(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
 }
 
 // Verify checks the ID token of a token that was read from storage, and returns

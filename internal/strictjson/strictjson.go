@@ -31,6 +31,8 @@ const maxCommas = 10_000
 // ErrTooLarge means that an object has more values than any real one.
 var ErrTooLarge = errors.New("answer too large")
 
+var errNoObject = errors.New("the answer is not a JSON object")
+
 // FixedError is an error of an UnmarshalJSON or UnmarshalText method whose text
 // is a constant, and so can be shown. The text of any other error is hidden,
 // since it may repeat the input; [errors.Is] finds both.
@@ -56,7 +58,7 @@ func object(b []byte) ([]byte, error) {
 	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
 	switch trimmed := bytes.TrimLeft(b, " \t\r\n"); {
 	case len(trimmed) == 0 || trimmed[0] != '{':
-		return nil, errors.New("the answer is not a JSON object")
+		return nil, errNoObject
 	case bytes.Count(b, []byte{','}) > maxCommas:
 		return nil, ErrTooLarge
 	}
