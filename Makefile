@@ -11,14 +11,14 @@ SHELL := bash
 export GOWORK := off
 
 ROOT := $(CURDIR)
-GENERATOR := go tool -modfile=$(ROOT)/tools/go.mod
-LINT      := go tool -modfile=$(ROOT)/tools/lint/go.mod
-CHECK     := go tool -modfile=$(ROOT)/tools/check/go.mod
-REDOCLY   := tools/redocly/node_modules/.bin/redocly
+LINT       := go tool -modfile=$(ROOT)/tools/lint/go.mod
+ACTIONLINT := go tool -modfile=$(ROOT)/tools/actionlint/go.mod actionlint
+CHECK      := go tool -modfile=$(ROOT)/tools/check/go.mod
+REDOCLY    := tools/redocly/node_modules/.bin/redocly
 
-# The modules that hold packages of ours.
+# The modules that hold packages of ours; the others pin programs.
 MODULES := $(patsubst ./%,%,$(patsubst %/go.mod,%,$(shell find . -name go.mod \
-	-not -path '*/node_modules/*' -not -path '*/testdata/*' -not -path './tools/lint/*' -not -path './tools/check/*' | sort)))
+	-not -path '*/node_modules/*' -not -path '*/testdata/*' -not -path './tools/lint/*' -not -path './tools/check/*' -not -path './tools/actionlint/*' | sort)))
 
 # The race detector needs cgo and a C compiler (but not on macOS).
 RACE = $(shell if [ "$$(go env GOOS)" = darwin ] || { [ "$$(go env CGO_ENABLED)" = 1 ] && command -v $$(go env CC) >/dev/null; }; then echo -race; fi)
@@ -39,7 +39,7 @@ test: ## Run the tests (needs Go alone); TESTFLAGS=-v names every case, and why 
 	for m in tokensql tokenredis keyring; do go -C $$m test $$race -shuffle=on $(TESTFLAGS) ./...; done
 
 .PHONY: generate
-generate: ## Make the generated Go files anew from openapi.yaml and api/overlay.yaml
+generate: ## Generate the Go files from openapi.yaml and api/overlay.yaml
 	go generate ./...
 
 .PHONY: check-generate
@@ -54,7 +54,7 @@ check-generate: ## Fail if a generated file isn't what the document gives; chang
 	fi
 
 .PHONY: lint
-lint: ## gofmt, go vet (also for Windows and macOS), go mod tidy, golangci-lint; all modules
+lint: ## Check gofmt, go vet (also for Windows and macOS), go mod tidy and golangci-lint in all modules
 	@unformatted=$$(find . -name '*.go' -not -path '*/node_modules/*' -print0 | xargs -0 gofmt -l); \
 	if [ -n "$$unformatted" ]; then echo "gofmt -w is due for:" $$unformatted >&2; exit 1; fi
 	@$(LINT) golangci-lint config verify
@@ -62,8 +62,16 @@ lint: ## gofmt, go vet (also for Windows and macOS), go mod tidy, golangci-lint;
 		echo "lint $$m"; \
 		(cd $$m && go mod tidy -diff && go vet ./... && $(LINT) golangci-lint run --allow-parallel-runners --config $(ROOT)/.golangci.yml ./...) || failed="$$failed $$m"; \
 	done; [ -z "$$failed" ] || { echo "lint fails in:$$failed" >&2; exit 1; }
-	@for os in windows darwin; do echo "vet for $$os"; GOOS=$$os CGO_ENABLED=0 go vet ./...; done
-	@for m in lint check; do (cd tools/$$m && go mod verify >/dev/null); done
+	@for os in windows darwin; do echo "vet for $$os"; for m in . tokenredis keyring cmd/piecesauth; do \
+		GOOS=$$os CGO_ENABLED=0 go -C $$m vet ./...; \
+	done; GOOS=$$os CGO_ENABLED=0 go -C tokensql build ./...; done # its tests would compile all of SQLite
+	@for m in lint check actionlint; do (cd tools/$$m && go mod verify >/dev/null); done
+
+.PHONY: lint-repo
+lint-repo: ## Check the pages (links, names, figures, spelling), who imports whom, workflows and Dependabot
+	@go -C tools run ./lint-repo -module $(ROOT)
+	@$(ACTIONLINT) -shellcheck= -pyflakes=
+	@git ls-files -z '*.md' '*.go' '*.sh' '*.yml' '*.yaml' '*.mjs' Makefile .ci | xargs -0 $(LINT) misspell -error
 
 $(REDOCLY): tools/redocly/package-lock.json
 	cd tools/redocly && npm ci --no-audit --no-fund
@@ -73,15 +81,15 @@ $(REDOCLY): tools/redocly/package-lock.json
 .PHONY: overlaid
 overlaid:
 	@mkdir -p artifacts
-	@go -C tools run ./apicheck -o $(ROOT)/artifacts/openapi.yaml $(ROOT)/openapi.yaml $(ROOT)/api/overlay.yaml
+	@go -C tools run ./overlaid -o $(ROOT)/artifacts/openapi.yaml $(ROOT)/openapi.yaml $(ROOT)/api/overlay.yaml
 
 .PHONY: lint-api
 lint-api: overlaid $(REDOCLY) ## Validate the document, alone and with its overlay
-	$(REDOCLY) lint
+	$(REDOCLY) lint --config tools/redocly/redocly.yaml
 
 .PHONY: docs
 docs: overlaid $(REDOCLY) ## Render the API, document and overlay together, into artifacts/api.html
-	$(REDOCLY) build-docs overlaid --inlineBundle -o artifacts/api.html
+	$(REDOCLY) build-docs overlaid --config tools/redocly/redocly.yaml --inlineBundle -o artifacts/api.html
 
 .PHONY: adopt
 adopt: ## Take over a new Pieces document: make adopt SPEC=path [FORCE=1] [SUITE='go test .']
@@ -90,29 +98,29 @@ adopt: ## Take over a new Pieces document: make adopt SPEC=path [FORCE=1] [SUITE
 	go -C tools run ./adopt -module $(ROOT) $(if $(FORCE),-force) -test '$(SUITE)' "$$spec"
 
 .PHONY: report
-report: ## What the working tree changes for users since the last tag or the merge base
+report: ## Report what the working tree changes for users since the last tag or the merge base
 	@go -C tools run ./adopt -module $(ROOT) -since "$$(tools/base.sh)"
 
 .PHONY: apidiff
-apidiff: ## Changes of the Go API since the last tag or the merge base
+apidiff: ## Compare the Go API with that of the last tag or the merge base
 	@tools/apidiff.sh
 
 .PHONY: release-check
-release-check: ## Is VERSION a fit number for what changed since the last tag? make release-check VERSION=v0.2.0
+release-check: ## Prepare a release and check it, as far as pushing the tags: make release-check VERSION=v0.2.0
 	@tools/release-check.sh $(VERSION)
 
 .PHONY: bench
-bench: ## The benchmarks beside their rivals, as a table of ratios; fails where a bar is missed
+bench: ## Measure beside rivals, print a table of ratios, fail where a bar is missed
 	@mkdir -p artifacts
-	@go -C tools run ./benchtable -module $(ROOT) -rounds $(BENCHROUNDS) -raw $(ROOT)/artifacts/bench.txt
+	@go -C tools run ./bench -module $(ROOT) -rounds $(BENCHROUNDS) -raw $(ROOT)/artifacts/bench.txt
 	@go -C web/webbench test -count=1 -benchtime 150ms -run '^TestBars$$' -rounds $(BENCHROUNDS)
 
 .PHONY: benchstat
-benchstat: ## What the runs of the last make bench show
+benchstat: ## Show the runs of the last make bench
 	@$(CHECK) benchstat artifacts/bench.txt
 
 .PHONY: weight
-weight: ## What the library adds to a program: modules and bytes
+weight: ## Measure what the library adds to a program, in modules and bytes
 	@go -C tools run ./weight -module $(ROOT)
 
 # The fuzzing engine can stumble over its own deadline at the end of -fuzztime,
@@ -130,11 +138,11 @@ fuzz: ## Run every fuzz target for FUZZTIME (30s), two at a time
 		printf "fuzz %s %s\n%s\n" "$$0" "$$1" "$$(echo "$$out" | tail -n 25)"; exit $$code'
 
 .PHONY: mutate
-mutate: ## Mutation testing of the root package, internal/*, loopback, seal and tokenfile (hours)
+mutate: ## Mutate the root package, internal/*, loopback, seal and tokenfile, and see tests fail (hours)
 	GOFLAGS="$$(go env GOFLAGS) -short" $(CHECK) gremlins unleash --config tools/check/gremlins.yaml .
 
 .PHONY: soak
-soak: ## Twenty processes on one token file, killed at random
+soak: ## Kill twenty processes on one token file at random
 	go test -tags soak -run Soak -count=1 -timeout 30m -v ./tokenfile/...
 
 .PHONY: dist
@@ -151,7 +159,7 @@ model: ## Break the algorithm of tokenkv in eighteen ways, and see its model fin
 	go test -count=1 -run TestModel ./tokenkv -model.mutants
 
 .PHONY: fleet
-fleet: ## Test the stores of many machines on real databases (installed by apt); two minutes of soak
+fleet: ## Test the stores of many machines on real databases (installed by apt), two minutes of soak included
 	./fleet/run.sh -timeout 30m
 
 .PHONY: bench-fleet
@@ -159,11 +167,11 @@ bench-fleet: ## Measure the stores of many machines beside their rivals, into do
 	./fleet/run.sh -timeout 60m -run TestReport -report $(ROOT)/docs/benchmarks-fleet.md
 
 .PHONY: soak-fleet
-soak-fleet: ## Half an hour of kills, stops, cuts and restarts on real databases
+soak-fleet: ## Kill, stop, cut off and restart real databases and their users for half an hour
 	./fleet/run.sh -timeout 60m -run TestSoak -soak 30m -v
 
 .PHONY: keyring
-keyring: ## Keep a sealing key in a real credential store (gnome-keyring, installed by apt)
+keyring: ## Test a sealing key in a real credential store (gnome-keyring, installed by apt)
 	./keyring/secretservice.sh
 
 .PHONY: vuln
@@ -175,5 +183,5 @@ e2e: docs ## Sign in through a real browser at a certified provider
 	./e2e/run.sh
 
 .PHONY: ci
-ci: ## All that CI runs
+ci: ## Run all that CI runs
 	.ci/run

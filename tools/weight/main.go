@@ -32,30 +32,8 @@ var releases = []growth{{"local", 1.45, 1.65}, {"go1.27.0", 0.80, 1.10}}
 
 const library = "github.com/piecesauth/piecesauth"
 
-// plain is what any program that calls a JSON API has anyway.
-const plain = `package main
-
-import (
-	"encoding/json"
-	"fmt"
-	"net/http"
-	"os"
-)
-
-func main() {
-	res, err := http.Get(os.Args[1])
-	if err != nil {
-		fmt.Println(err)
-		return
-	}
-	defer res.Body.Close()
-	var v map[string]any
-	fmt.Println(json.NewDecoder(res.Body).Decode(&v), v)
-}
-`
-
-// importer does that, and signs in with an ID token that is verified in full.
-const importer = `package main
+// program is what any program that calls a JSON API has anyway.
+const program = `package main
 
 import (
 	"context"
@@ -63,8 +41,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-
-	"github.com/piecesauth/piecesauth"
 )
 
 func main() {
@@ -78,6 +54,26 @@ func main() {
 	fmt.Println(json.NewDecoder(res.Body).Decode(&v), v)
 	fmt.Println(signIn(context.Background()))
 }
+`
+
+// plain doesn't sign in.
+const plain = `package main
+
+import "context"
+
+func signIn(context.Context) error { return nil }
+`
+
+// importer signs in, with an ID token that is verified in full.
+const importer = `package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+
+	"github.com/piecesauth/piecesauth"
+)
 
 func signIn(ctx context.Context) error {
 	auth, err := piecesauth.New(piecesauth.Config{ClientID: os.Args[2], RedirectURL: os.Args[3], Issuer: os.Args[4]})
@@ -223,7 +219,7 @@ func build(dir, source, module string) (int64, []string, error) {
 	if module != "" {
 		mod += fmt.Sprintf("\nrequire %s v0.0.0\n\nreplace %s => %s\n", library, library, module)
 	}
-	for name, text := range map[string]string{"main.go": source, "go.mod": mod} {
+	for name, text := range map[string]string{"main.go": program, "signin.go": source, "go.mod": mod} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			return 0, nil, err
 		}

@@ -1,4 +1,4 @@
-// Command apicheck validates an OpenAPI document, alone and with an overlay
+// Command overlaid validates an OpenAPI document, alone and with an overlay
 // applied in strict mode, and writes the two together to a file.
 package main
 
@@ -19,7 +19,7 @@ func main() {
 	out := flag.String("o", "", "write document and overlay together to this `file`")
 	flag.Parse()
 	if err := run(flag.Arg(0), flag.Arg(1), *out); err != nil {
-		_, _ = fmt.Fprintln(os.Stderr, "apicheck:", err)
+		_, _ = fmt.Fprintln(os.Stderr, "overlaid:", err)
 		os.Exit(1)
 	}
 }

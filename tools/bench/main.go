@@ -1,4 +1,4 @@
-// Command benchtable runs the benchmarks of the root package in interleaved
+// Command bench runs the benchmarks of the root package in interleaved
 // rounds, each beside its rival, and prints the medians of their ratios beside
 // the bar that each is held against. It exits 1 where a bar is missed.
 //

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// dependabot returns the folders of modules and packages that Dependabot isn't
+// told of, and those that it is told of and that aren't there.
+func (t *tree) dependabot() ([]string, error) {
+	const file = ".github/dependabot.yml"
+	data, err := fs.ReadFile(t, file)
+	if err != nil {
+		return nil, err
+	}
+	var settings struct {
+		Updates []struct {
+			Ecosystem   string   `yaml:"package-ecosystem"`
+			Directory   string   `yaml:"directory"`
+			Directories []string `yaml:"directories"`
+		} `yaml:"updates"`
+	}
+	if err := yaml.Unmarshal(data, &settings); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	var problems []string
+	for ecosystem, name := range map[string]string{"gomod": "go.mod", "npm": "package.json"} {
+		var listed []string
+		for _, update := range settings.Updates {
+			if update.Ecosystem != ecosystem {
+				continue
+			}
+			for _, folder := range append(update.Directories, update.Directory) {
+				if folder != "" {
+					listed = append(listed, path.Clean(strings.TrimPrefix(folder, "/")))
+				}
+			}
+		}
+		there := t.folders(name)
+		for _, folder := range there {
+			if !slices.Contains(listed, folder) {
+				problems = append(problems, fmt.Sprintf("%s: %s of %s is not listed", file, name, folder))
+			}
+		}
+		for _, folder := range listed {
+			if !slices.Contains(there, folder) {
+				problems = append(problems, fmt.Sprintf("%s: %s has no %s", file, folder, name))
+			}
+		}
+	}
+	slices.Sort(problems)
+	return problems, nil
+}
+
+var (
+	uses   = regexp.MustCompile(`(?m)^.*\buses:.*$`)
+	pinned = regexp.MustCompile(`uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
+)
+
+// workflows returns the actions that aren't pinned by commit with their version
+// beside it, and the workflows that may do more than read.
+func (t *tree) workflows() ([]string, error) {
+	names, err := fs.Glob(t, ".github/workflows/*.yml")
+	if err != nil {
+		return nil, err
+	}
+	var problems []string
+	for _, name := range names {
+		data, err := fs.ReadFile(t, name)
+		if err != nil {
+			return nil, err
+		}
+		for _, line := range uses.FindAllString(string(data), -1) {
+			if !pinned.MatchString(line) {
+				problems = append(problems, fmt.Sprintf("%s: not pinned as action@commit # version: %s", name, strings.TrimSpace(line)))
+			}
+		}
+		if strings.Count(string(data), "permissions:") != 1 || !strings.Contains(string(data), "\npermissions:\n  contents: read\n\n") {
+			problems = append(problems, name+": its permissions should be to read the contents, and nothing else")
+		}
+	}
+	return problems, nil
+}
