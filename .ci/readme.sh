@@ -13,6 +13,7 @@ awk '/^```sh$/ {on = 1; next} /^```$/ {on = 0} on' README.md >"$tmp/blocks.sh"
 [ "$(grep -c . "$tmp/blocks.sh")" -ge 3 ] || { echo 'The README has fewer commands than it had.' >&2; exit 1; }
 
 cd "$tmp/clone"
-run=(env -u GOFLAGS -u GOPATH -u GOCACHE -u GOMODCACHE -u GOBIN HOME="$tmp/home" XDG_CACHE_HOME="$tmp/home/.cache" bash -euo pipefail)
+run=(env -u GOWORK -u GOFLAGS -u GOPATH -u GOCACHE -u GOMODCACHE -u GOBIN HOME="$tmp/home" XDG_CACHE_HOME="$tmp/home/.cache" bash -euo pipefail)
 "${run[@]}" -x "$tmp/blocks.sh"
 "${run[@]}" -c 'cd internal/consumer && go test -run TestReadme -v .'
+"${run[@]}" -c 'go run ./cmd/piecesauth version'
