@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -54,12 +55,13 @@ type sessionKey struct{ h *Handler }
 // Require serves next to people who are signed in. Anybody else is sent to the
 // sign-in and back, if it is a page that they want; a request for anything else,
 // of a script or by POST, is answered with 401. A request that changes something
-// and comes from a page of another origin is answered with 403. What next
-// answers is not to be cached, unless it sets another Cache-Control.
+// or opens a WebSocket, and comes from a page of another origin, is answered with
+// 403. What next answers is not to be cached, unless it sets another
+// Cache-Control.
 func (h *Handler) Require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		noStore(w)
-		if h.guard.Check(r) != nil {
+		if h.crossOrigin(r) {
 			h.Error(w, r, ErrCrossOrigin)
 			return
 		}
@@ -73,6 +75,17 @@ func (h *Handler) Require(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), sessionKey{h}, s)))
 	})
+}
+
+// crossOrigin reports whether a page of another origin sent a request that can
+// change something. A WebSocket can, although it begins with a GET.
+func (h *Handler) crossOrigin(r *http.Request) bool {
+	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		opening := *r
+		opening.Method = http.MethodPost
+		r = &opening
+	}
+	return h.guard.Check(r) != nil
 }
 
 // Session returns who is signed in. Behind [Handler.Require] somebody is, and
