@@ -35,8 +35,9 @@ type Session struct {
 }
 
 // TokenSource returns the source of the session's access tokens, which all its
-// requests share; nil without [Config.Tokens]. Pass what goes wrong with it to
-// [Handler.Error].
+// requests share; nil without [Config.Tokens]. Its Client calls an API as the
+// person, and its UserInfo returns their profile. Pass what goes wrong with it
+// to [Handler.Error].
 func (s *Session) TokenSource() *piecesauth.TokenSource { return s.source }
 
 // storedSession is a Session in its cookie.
