@@ -140,3 +140,18 @@ func TestPostLost(t *testing.T) {
 	assert.Contains(t, body, `href="`+appURL+`/auth/signin?next=%2Faccount%3Fa%3Db"`)
 	assert.NotContains(t, body, "of the form")
 }
+
+// TestMixedCookies: when a session was last used is sealed for that session. A
+// later time of another doesn't prolong it.
+func TestMixedCookies(t *testing.T) {
+	server := newServer(t)
+	app := newApp(t, server)
+	one, two := newClient(t, server, app), newClient(t, server, app)
+	one.signIn()
+	two.signIn()
+	seen := *one.named("-seen-")[0]
+	seen.Value = two.named("-seen-")[0].Value
+	assert.Equal(t, "hello Ada Lovelace", one.text("/"))
+	one.cookies[seen.Name] = &seen
+	assert.Equal(t, "hello stranger", one.text("/"))
+}
