@@ -112,6 +112,7 @@ release-check: ## Prepare a release and check it, as far as pushing the tags: ma
 bench: ## Measure beside rivals, print a table of ratios, fail where a bar is missed
 	@mkdir -p artifacts
 	@go -C tools run ./bench -module $(ROOT) -rounds $(BENCHROUNDS) -raw $(ROOT)/artifacts/bench.txt
+	@go -C web/webbench test -count=1 -benchtime 150ms -run '^TestBars$$' -rounds $(BENCHROUNDS)
 
 .PHONY: benchstat
 benchstat: ## Show the runs of the last make bench

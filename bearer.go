@@ -10,11 +10,12 @@ import (
 )
 
 // Client returns an HTTP client for calling APIs: a copy of base, or of
-// [http.DefaultClient] where base is nil, that sends the access token as bearer
-// (RFC 6750 §2.1). On a 401 it replaces the token once, as
-// [TokenSource.Invalidate] does, and repeats the request, if the body can be had
-// again. It sends no token over http, but to this machine, nor to another host
-// that a redirect leads to, nor to any that comes after.
+// [http.DefaultClient] if base is nil, that sends the access token as a bearer
+// token (RFC 6750 §2.1). On a 401 it replaces the token once, as
+// [TokenSource.Invalidate] does, and repeats the request if its body can be
+// read again. It never sends the token over http, except to this machine, and
+// never to another host that a redirect leads to, nor with any request after
+// that.
 func (s *TokenSource) Client(base *http.Client) *http.Client {
 	var c http.Client
 	if base != nil {
@@ -57,8 +58,9 @@ func (b *bearer) RoundTrip(req *http.Request) (*http.Response, error) {
 	return b.again(req, resp, token)
 }
 
-// again repeats a request that was answered with 401 with another token. Where
-// there is none, the answer is returned, which says what is wrong better.
+// again repeats a request that was answered with 401, using another token. If
+// there is none, it returns the original answer, which explains the problem
+// better.
 func (b *bearer) again(req *http.Request, resp *http.Response, rejected *Token) (*http.Response, error) {
 	token, err := b.source.replacement(req.Context(), rejected)
 	if errors.Is(err, ErrSignInRequired) || errors.Is(err, ErrSubjectMismatch) {
@@ -78,11 +80,11 @@ func (b *bearer) again(req *http.Request, resp *http.Response, rejected *Token) 
 	return b.next.RoundTrip(repeated)
 }
 
-// wentAway reports whether the request is one that a redirect led to, from or
-// by way of another host, or from nobody knows where.
+// wentAway reports whether the request follows a redirect that came from, or
+// passed through, another host, or whose origin is unknown.
 func wentAway(req *http.Request) bool {
 	for r := req; r.Response != nil; r = r.Response.Request {
-		from := r.Response.Request // nil where a transport doesn't say
+		from := r.Response.Request // nil if a transport does not set it
 		if from == nil || !exchange.SameOrigin(from.URL, req.URL) {
 			return true
 		}
@@ -90,8 +92,8 @@ func wentAway(req *http.Request) bool {
 	return false
 }
 
-// discard reads what little there may be, so that the connection can be used
-// again, and closes the body.
+// discard reads a little of what is left of the body, so that the connection
+// can be reused, and closes it.
 func discard(resp *http.Response) {
 	_, _ = io.CopyN(io.Discard, resp.Body, 16<<10)
 	_ = resp.Body.Close()

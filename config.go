@@ -15,87 +15,91 @@ import (
 	"github.com/piecesauth/piecesauth/internal/oidc"
 )
 
-// The servers of the contract; [Config.BaseURL] takes these or any other.
+// The servers that the contract lists; [Config.BaseURL] takes these or any
+// other.
 const (
-	LocalBaseURL = "http://localhost:1000"        // a Pieces OS on this machine, the contract's default
+	LocalBaseURL = "http://localhost:1000"        // a Pieces OS on this machine; the contract's default
 	LiveBaseURL  = "https://auth.pieces.services" // the live sign-in domain
 )
 
-// Version is the version of this package, as its User-Agent names it.
+// Version is the version of this package, as sent in User-Agent.
 const Version = "0.1.0"
 
-// Config says which application signs people in, and where. ClientID is
-// required, Audience for signing in; all else has a default.
+// Config describes the application that signs people in, and the server that it
+// uses. ClientID is required, and Audience for signing in; everything else has
+// a default.
 type Config struct {
 	// BaseURL is the authorization server, by default [LocalBaseURL]. Like
-	// every URL here it is https, or http on this machine.
+	// every URL here it must be https, or http on this machine.
 	BaseURL string
-	// ClientID is the application, as registered. There is no secret: an
-	// application on a person's machine could not keep one (RFC 8252 §8.5).
+	// ClientID identifies the application, as registered. There is no client
+	// secret: an application on a person's machine could not keep one (RFC 8252
+	// §8.5).
 	ClientID string
-	// RedirectURL is where the answer of a sign-in goes, one of those
-	// registered: https, http on this machine, or a scheme of the
-	// application's own. It may come with each attempt instead.
+	// RedirectURL is where the server sends the result of a sign-in. It must be
+	// registered, and be https, http on this machine, or a custom scheme of the
+	// application. [BeginOptions.RedirectURL] can replace it for one attempt.
 	RedirectURL string
 	// Audience identifies the API that access tokens are for.
 	Audience string
-	// Scopes is what to ask for, by default openid, profile, email and
+	// Scopes lists the scopes to ask for, by default openid, profile, email and
 	// offline_access.
 	Scopes Scopes
-	// ResponseMode is how the answer reaches RedirectURL, by default
+	// ResponseMode is how the result reaches RedirectURL, by default
 	// [ResponseModeFormPost].
 	ResponseMode ResponseMode
-	// Issuer, where set, has ID tokens verified in full: that they are of this
-	// issuer, and signed with its keys, which are found through
+	// Issuer turns on the full verification of ID tokens: each must name this
+	// issuer, and be signed with one of its keys, which are found through
 	// {Issuer}/.well-known/openid-configuration (OpenID Connect Discovery §4).
-	// An issuer is compared as a string; Auth0's end in a slash. Where it is
-	// not set, see [Authenticator.Complete] for what is proved nonetheless.
+	// Issuers are compared as strings; those of Auth0 end in a slash. Without
+	// an Issuer, see [Authenticator.Complete] for what is still checked.
 	Issuer string
-	// IDTokenAlgorithms lists the signature algorithms ID tokens may have, by
-	// default those that the issuer's metadata names, else RS256. Only
-	// signatures with a public key can be listed.
+	// IDTokenAlgorithms lists the signature algorithms that ID tokens may use,
+	// by default those in the issuer's metadata, or else RS256. Only algorithms
+	// with a public key are allowed.
 	IDTokenAlgorithms []string
 	// Leeway is how far this machine's clock and the issuer's may differ, by
-	// default 5 minutes; it counts for exp, nbf and iat of ID tokens.
+	// default 5 minutes. It applies to exp, nbf and iat of ID tokens.
 	Leeway time.Duration
-	// ApplicationID is sent as X-Application-ID, on every call but UserInfo,
-	// where set.
+	// ApplicationID is sent as X-Application-ID with every call except
+	// UserInfo, if it is set.
 	ApplicationID string
 	// RefreshBefore is how long before its expiry a [TokenSource] refreshes a
-	// token, by default 2 minutes, and at most a quarter of the token's
-	// lifetime. See [TokenSource.Token] for who waits.
+	// token: by default 2 minutes, and never more than a quarter of the token's
+	// lifetime. [TokenSource.Token] describes which callers wait for it.
 	RefreshBefore time.Duration
 	// HTTPClient sends the requests. It is copied, and the copy follows no
-	// redirects. Whatever it is, a call ends within 30 seconds, an answer of
-	// over 1 MiB fails with [ErrTooLarge], and no request to the token endpoint
-	// that the server may have acted on is sent again, unless its Transport
-	// does that by itself. Limits on headers and handshakes are the Transport's;
-	// the default is a transport of our own, made from [http.DefaultTransport].
+	// redirects. Whichever client is used, a call ends within 30 seconds, an
+	// answer of over 1 MiB fails with [ErrTooLarge], and a request to the token
+	// endpoint that the server may have acted on is never sent again, unless
+	// the Transport does so by itself. Limits on headers and handshakes are up
+	// to the Transport; the default one is made from [http.DefaultTransport].
 	HTTPClient *http.Client
-	// UserAgent is sent with every request, by default piecesauth-go/ and the
-	// version.
+	// UserAgent is sent with every request, by default piecesauth-go/ followed
+	// by the version.
 	UserAgent string
-	// Logger hears, at level Debug, when a token was refreshed, a request
-	// repeated, keys were fetched or a store made a caller wait. It hears no
-	// secret. Nil is silent.
+	// Logger records, at level Debug, when a token is refreshed, a request is
+	// repeated, keys are fetched, or a caller waits for a store. No secret is
+	// logged. If it is nil, nothing is logged.
 	Logger *slog.Logger
 }
 
-// Authenticator carries out the operations. It is safe for concurrent use, and
+// Authenticator carries out the operations. It is safe for concurrent use and
 // holds no tokens.
 type Authenticator struct {
 	config      Config
-	base        *url.URL // with a slash at the end, as the generated requests need
+	base        *url.URL // with a slash at the end, which the generated requests need
 	client      *exchange.Client
 	logger      *slog.Logger
-	userInfo    *http.Request // built once, with all that calls have in common
+	userInfo    *http.Request // built once, with everything that calls have in common
 	token       *http.Request
-	attempts    attemptTemplate // of the default options
+	attempts    attemptTemplate // made from the default options
 	grantFields []string
 	issuer      *oidc.Provider // nil without Config.Issuer
 }
 
-// New checks the configuration. Its error names the field that can't work.
+// New checks the configuration and returns an Authenticator. Its error names
+// the field that is wrong.
 func New(config Config) (*Authenticator, error) {
 	config.setDefaults()
 	base, err := config.check()
@@ -118,14 +122,14 @@ func New(config Config) (*Authenticator, error) {
 	return a, nil
 }
 
-// Config returns a copy of the configuration, with its defaults filled in.
+// Config returns a copy of the configuration with the defaults filled in.
 func (a *Authenticator) Config() Config {
 	config := a.config
 	config.Scopes, config.IDTokenAlgorithms = slices.Clone(config.Scopes), slices.Clone(config.IDTokenAlgorithms)
 	return config
 }
 
-// Format prints the server and the client, whatever the verb.
+// Format prints the server and the client, for every verb.
 func (a *Authenticator) Format(s fmt.State, _ rune) {
 	if a == nil {
 		_, _ = fmt.Fprint(s, "<nil>")

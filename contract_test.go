@@ -28,7 +28,7 @@ func TestOptionalParameters(t *testing.T) {
 	params := reflect.TypeFor[AuthorizeAuth0Params]()
 	var optional []string
 	for i := range params.NumField() {
-		name, omit, _ := strings.Cut(params.Field(i).Tag.Get("form"), ",")
+		name, omit, _ := strings.Cut(params.Field(i).Tag.Get("json"), ",") // which headers have too
 		if omit != "omitempty" {
 			continue
 		}

@@ -1,51 +1,56 @@
-// Package piecesauth signs people in to Pieces.
+// Package piecesauth signs people in to Pieces and keeps them signed in.
 //
-// It is the Go SDK for the four operations of the Pieces Auth0 API, and for
-// what has to happen around them: PKCE, state, nonce, the callback, ID tokens,
-// and keeping a token fresh.
+// It is a Go SDK for the four operations of the Pieces Auth0 API, and for
+// everything around them: PKCE, state, nonce, the callback, ID tokens, and
+// keeping a token fresh.
 //
 //	auth, err := piecesauth.New(piecesauth.Config{
 //		BaseURL:  piecesauth.LiveBaseURL,
 //		Issuer:   "https://auth.pieces.services/",
-//		ClientID: "…",
+//		ClientID: "…", // registered with Pieces
 //		Audience: "https://pieces.us.auth0.com/api/v2/",
 //	})
 //	token, err := loopback.SignIn(ctx, auth, loopback.Options{})
 //	user, err := auth.UserInfo(ctx, token)
 //
-// # Which package for what
+// # Which package to use
 //
 //	loopback        sign in from a program on a person's own machine
 //	tokenfile       keep one token in a file that several processes share
-//	tokenkv         keep the tokens of many people for many machines
+//	web             sign-in, sessions and tokens for a net/http application
+//	tokenkv         keep the tokens of many people, for many machines
+//	tokensql        tokenkv on PostgreSQL, MySQL or SQLite (its own module)
+//	tokenredis      tokenkv on Redis (its own module)
 //	seal            encrypt what is kept outside the program
-//	web             sign in, sessions and tokens for a net/http application
-//	piecesauthtest  test any of it against a Pieces auth server in memory
+//	keyring         keep the key in the system's credential store (its own module)
+//	piecesauthtest  test all of this against a Pieces auth server in memory
 //
 // # Signing in
 //
-// A web application signs a person in within two requests: [Authenticator.Begin]
-// returns an [Attempt], with the URL to send the person to and the values to
-// keep until the answer comes; [Authenticator.Complete] takes the attempt and
-// the callback's values, and returns a [Token].
+// A web application signs a person in over two requests: [Authenticator.Begin]
+// returns an [Attempt], which holds the URL to send the person to and the
+// values to keep until the callback; [Authenticator.Complete] takes the attempt
+// and the values of the callback, and returns a [Token]. Package loopback does
+// both for a program on a person's machine, and package web for a web
+// application.
 //
 // # Staying signed in
 //
-// A [TokenSource] hands out a valid token to any number of goroutines and, with
-// a store that they share, of processes and machines.
+// A [TokenSource] returns a valid token to any number of goroutines and, with a
+// store that they share, to any number of processes and machines.
 //
 // # Errors
 //
-// Every failed call of this package returns an [*Error]; those of package
-// loopback and of the stores are returned as they are where no call of this
-// package failed. [ErrSignInRequired] answers whether the person has to sign in
-// again.
+// Every call of this package that fails returns an [*Error]. Package loopback
+// and the stores return one too if a call of this package failed, and plain
+// errors otherwise. If [errors.Is] finds [ErrSignInRequired], the person has to
+// sign in again.
 //
 // # The generated client
 //
-// Models and [Client] come from the API's OpenAPI document.
-// [Authenticator.API] returns the client as this package sets it up: it bounds
-// time and size, and follows no redirects. [NewClientWithResponses] returns the
-// bare one, which does none of that. Neither checks what comes back; the
-// methods of [Authenticator] do.
+// The models and [Client] are generated from the API's OpenAPI document.
+// [Authenticator.API] returns that client configured like this package's own
+// calls: it limits time and size, and follows no redirects.
+// [NewClientWithResponses] returns one without those limits. Neither checks the
+// answers; the methods of [Authenticator] do.
 package piecesauth

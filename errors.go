@@ -13,47 +13,49 @@ import (
 	"github.com/piecesauth/piecesauth/internal/redact"
 )
 
-// What a caller branches on, with [errors.Is].
+// Errors to branch on, with [errors.Is].
 var (
-	// ErrSignInRequired answers the one question an application asks: the
-	// person has to sign in again. It covers a refused grant (invalid_grant),
-	// login_required and its kin (OpenID Connect Core §3.1.2.6), a token that
-	// expired with nothing to refresh it, one that came from another server or
-	// client than those configured, a refresh that was answered for another
-	// person, and [ErrNoToken].
+	// ErrSignInRequired means that the person has to sign in again. It covers a
+	// refused grant (invalid_grant), login_required and the similar codes of
+	// OpenID Connect Core §3.1.2.6, an expired token that has no refresh token,
+	// a token of a server or client other than the configured one, a refresh
+	// that was answered with another person's token, and [ErrNoToken].
 	ErrSignInRequired = errors.New("sign-in required")
-	// ErrBrowserRequired: the answer to [Authenticator.Authorize] was a page,
-	// or a redirect to one. [Error.URI] is the URL to open in a browser.
+	// ErrBrowserRequired means that [Authenticator.Authorize] was answered with
+	// a page, or a redirect to one. [Error.URI] is the URL to open in a
+	// browser.
 	ErrBrowserRequired = errors.New("a browser is required")
-	// ErrUnknownOutcome: the request to the token endpoint may have been acted
-	// on, but no usable answer came back. The code or refresh token in it may
-	// be spent, or is, as the text then says; it was not sent again, and sending
-	// it again can revoke every token of the sign-in.
+	// ErrUnknownOutcome means that the token endpoint may have acted on the
+	// request, but returned no usable answer. The code or refresh token that
+	// was sent may be spent; if it certainly is, the text of the error says so.
+	// It was not sent again: sending it twice can revoke every token of the
+	// sign-in.
 	ErrUnknownOutcome = errors.New("unknown whether the server acted")
-	// ErrStateMismatch: the callback does not belong to the attempt
+	// ErrStateMismatch means that the callback does not belong to the attempt
 	// (RFC 6749 §10.12).
 	ErrStateMismatch = errors.New("the callback does not belong to this attempt")
-	// ErrIssuerMismatch: the callback, the ID token or the metadata is another
-	// issuer's (RFC 9207 §2.4).
+	// ErrIssuerMismatch means that the callback, the ID token or the metadata
+	// comes from another issuer (RFC 9207 §2.4).
 	ErrIssuerMismatch = errors.New("issuer missing or not the configured one")
-	// ErrSubjectMismatch: a profile or a token is of another person than the
-	// one before (OpenID Connect Core §5.3.2 and §12.2).
+	// ErrSubjectMismatch means that a profile or a token belongs to another
+	// person than the one before (OpenID Connect Core §5.3.2 and §12.2).
 	ErrSubjectMismatch = errors.New("of another person")
-	// ErrNonceMismatch: the ID token was not made for the attempt (OpenID
-	// Connect Core §3.1.3.7).
+	// ErrNonceMismatch means that the ID token was not made for the attempt
+	// (OpenID Connect Core §3.1.3.7).
 	ErrNonceMismatch = errors.New("nonce missing or not the attempt's")
-	// ErrNotVerified: the token has no ID token, or one that was not checked;
-	// see [Authenticator.Verify].
+	// ErrNotVerified means that the token has no ID token, or one that was not
+	// checked; see [Authenticator.Verify].
 	ErrNotVerified = errors.New("ID token not verified")
-	// ErrNoToken: a [TokenStore] holds no token.
+	// ErrNoToken means that a [TokenStore] holds no token.
 	ErrNoToken = errors.New("no token stored")
-	// ErrTooLarge: an answer was longer than 1 MiB, or had more values than
-	// any real one has.
+	// ErrTooLarge means that an answer was longer than 1 MiB, or had more
+	// values than any real answer has.
 	ErrTooLarge = exchange.ErrTooLarge
 )
 
-// Error is what every failed call of this package returns; use [errors.As]. Its
-// text is one line and holds neither secrets nor bodies. Further ways to ask:
+// Error is the error that every call of this package returns when it fails;
+// find it with [errors.As]. Its text is one line and holds no secrets and no
+// bodies. Other ways to ask:
 //
 //	errors.Is(err, piecesauth.ErrSignInRequired)
 //	errors.Is(err, &piecesauth.Error{Code: "access_denied"})
@@ -62,35 +64,35 @@ type Error struct {
 	// Op is the operation: new, begin, authorize, exchange, complete, refresh,
 	// userinfo, logout, verify, discovery, jwks, callback, token or api.
 	Op string
-	// StatusCode is the answer's HTTP status, 0 where there was no answer.
+	// StatusCode is the HTTP status of the answer, or 0 if there was no answer.
 	StatusCode int
 	// Code is the OAuth error code (RFC 6749 §4.1.2.1 and §5.2, RFC 6750 §3.1,
-	// OpenID Connect Core §3.1.2.6), such as "invalid_grant"; "" where the
-	// server gave none.
+	// OpenID Connect Core §3.1.2.6), such as "invalid_grant", or "" if the
+	// server sent none.
 	Code string
 	// Description is the server's error_description, for developers to read.
-	// Secrets of the request that it repeats are cut out.
+	// Secrets of the request that the server repeats are removed.
 	Description string
-	// URI is the server's error_uri; with [ErrBrowserRequired], the URL to
-	// open, which holds the state of the attempt.
+	// URI is the server's error_uri. With [ErrBrowserRequired] it is the URL to
+	// open, which contains the state of the attempt.
 	URI string `json:"-"`
-	// RetryAfter is how long the server asks to wait; 0 where it doesn't say.
+	// RetryAfter is how long the server asks to wait, or 0 if it does not say.
 	RetryAfter time.Duration
-	// Err is the cause, nil where the server's refusal says it all.
+	// Err is the cause, or nil if the server's refusal is all there is to say.
 	Err error `json:"-"`
-	// Token is what the server granted, where [Authenticator.Refresh] or
-	// [Authenticator.Exchange] refused an answer of status 200: store it in
-	// place of the token that was used, which may be spent. Its ID token is
-	// left out. Nil everywhere else.
+	// Token is what the server granted when [Authenticator.Refresh] or
+	// [Authenticator.Exchange] refused an answer of status 200. Store it in
+	// place of the token that was used, which may be spent. It has no ID token.
+	// In all other cases Token is nil.
 	Token *Token `json:"-"`
 
 	unknownOutcome bool
-	spent          bool // so the outcome is known, for whoever reads
-	signIn         bool // for ErrSignInRequired, where Code doesn't say
+	spent          bool // the outcome is known
+	signIn         bool // set for ErrSignInRequired where Code does not imply it
 }
 
-// Error returns one line: the operation, and the status, OAuth code, description
-// and cause as far as there are any.
+// Error returns one line: the operation, followed by the status, the OAuth
+// code, the description and the cause, as far as they are known.
 func (e *Error) Error() string {
 	if e == nil {
 		return "<nil>"
@@ -116,7 +118,7 @@ func (e *Error) Error() string {
 	return strings.Join(parts, ": ")
 }
 
-// Format prints what Error returns, whatever the verb, of a copy too.
+// Format prints what Error returns, for every verb. It works on a copy too.
 func (e Error) Format(s fmt.State, verb rune) {
 	_, _ = fmt.Fprintf(s, fmt.FormatString(s, verb), e.Error())
 }
@@ -127,8 +129,8 @@ func (e *Error) LogValue() slog.Value { return slog.StringValue(e.Error()) }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Is matches an *Error whose set fields all equal e's, [ErrSignInRequired] and
-// [ErrUnknownOutcome].
+// Is matches an *Error if all the fields set in it equal those of e. It also
+// matches [ErrSignInRequired] and [ErrUnknownOutcome].
 func (e *Error) Is(target error) bool {
 	switch target {
 	case ErrUnknownOutcome:
@@ -152,14 +154,14 @@ func (e *Error) Is(target error) bool {
 		(t.RetryAfter == 0 || t.RetryAfter == e.RetryAfter)
 }
 
-// setOAuth fills in what the server says, tidied: one line, of bearable
-// length, without the secrets that it was sent.
+// setOAuth sets what the server says, cleaned up: one line of limited length,
+// without the secrets of the request.
 func (e *Error) setOAuth(code, description, uri string, secrets []string) {
 	tidy := func(s string, least int) string { return exchange.Printable(redact.Cut(s, least, secrets)) }
 	e.Code, e.Description, e.URI = tidy(code, 8), tidy(description, 4), tidy(uri, 4)
 }
 
-// wrap makes an Error of what a package below returned.
+// wrap returns an *Error for an error of a package below.
 func wrap(op string, err error) *Error {
 	var (
 		ours    *Error
@@ -177,7 +179,7 @@ func wrap(op string, err error) *Error {
 	return &Error{Op: op, Err: err}
 }
 
-// ofIDToken makes an Error of a check of package oidc.
+// ofIDToken returns an *Error for a check of package oidc that failed.
 func ofIDToken(op string, err *oidc.Error) *Error {
 	e := &Error{Op: op, StatusCode: err.StatusCode, Err: err.Err}
 	if err.Op != "" {
@@ -194,7 +196,8 @@ func ofIDToken(op string, err *oidc.Error) *Error {
 	return e
 }
 
-// kindError is a cause that a sentinel names the kind of; its text is the cause's.
+// kindError is a cause with the sentinel that it counts as; its text is that of
+// the cause.
 type kindError struct{ cause, kind error }
 
 func (k *kindError) Error() string   { return k.cause.Error() }

@@ -1,18 +1,14 @@
 package piecesauth
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"log/slog"
-	"math"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
+	"github.com/piecesauth/piecesauth/internal/jsonvalue"
 	"github.com/piecesauth/piecesauth/internal/redact"
-	"github.com/piecesauth/piecesauth/internal/strictjson"
 )
 
 // Scopes is a list of scopes. On the wire, and in JSON, it is one string with
@@ -28,7 +24,8 @@ func (s Scopes) String() string { return strings.Join(s, " ") }
 // MarshalText joins the list by spaces.
 func (s Scopes) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// check refuses what is no scope-token (RFC 6749 §3.3), or several in one.
+// check refuses an item that is not a scope-token (RFC 6749 §3.3), or that
+// holds several.
 func (s Scopes) check() error {
 	for _, scope := range s {
 		switch {
@@ -48,87 +45,30 @@ func (s *Scopes) UnmarshalText(text []byte) error {
 }
 
 // Seconds is a lifetime in seconds. Servers send it as 86400, 86400.0 or
-// "86400" (RFC 6749 §5.1 has a number); all three are read.
+// "86400" (RFC 6749 §5.1 defines a number); all three are accepted.
 type Seconds int64
 
-// maxSeconds, a hundred years, keeps sums of times far from overflow.
-const maxSeconds = 100 * 365 * 24 * 60 * 60
-
 // Duration converts s, capped at a hundred years either way.
-func (s Seconds) Duration() time.Duration {
-	return time.Duration(max(-maxSeconds, min(s, maxSeconds))) * time.Second
-}
+func (s Seconds) Duration() time.Duration { return jsonvalue.Duration(int64(s)) }
 
 // UnmarshalJSON reads a number, or a string that holds one; null and "" are 0.
 func (s *Seconds) UnmarshalJSON(data []byte) error {
-	text, err := scalar(data)
-	if err != nil || text == "" {
-		*s = 0
-		return err
-	}
-	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
-		*s = Seconds(n)
-		return nil
-	}
-	f, err := strconv.ParseFloat(text, 64)
-	if err != nil || math.IsNaN(f) {
-		return errSeconds
-	}
-	*s = Seconds(max(-maxSeconds, min(f, maxSeconds)))
-	return nil
+	n, err := jsonvalue.Seconds(data)
+	*s = Seconds(n)
+	return err
 }
 
-// Timestamp is a moment. Servers send it as a date-time string or as a number
-// of seconds since 1970 (OpenID Connect Core §5.1); both are read. It is
-// written as a date-time.
+// Timestamp is a point in time. Servers send it as a date-time string or as a
+// number of seconds since 1970 (OpenID Connect Core §5.1); both are accepted.
+// It is written as a date-time.
 type Timestamp struct{ time.Time }
 
-// UnmarshalJSON reads a date-time, a date, or a number of seconds or, where it
-// would be thousands of years from now, of milliseconds; null and "" are the
-// zero time.
-func (t *Timestamp) UnmarshalJSON(data []byte) error {
-	t.Time = time.Time{}
-	text, err := scalar(data)
-	if err != nil || text == "" {
-		return err
-	}
-	for _, layout := range []string{time.RFC3339, "2006-01-02T15:04:05", time.DateTime, time.DateOnly} {
-		if t.Time, err = time.Parse(layout, text); err == nil {
-			if _, err := t.MarshalText(); err != nil { // as of the zone +24:00, which is read
-				return errTimestamp
-			}
-			return nil
-		}
-	}
-	const year10000 = 253402300800 // the first second that cannot be written as a date-time
-	f, err := strconv.ParseFloat(text, 64)
-	if err == nil && f >= year10000 {
-		f /= 1000
-	}
-	if err != nil || !(f >= 0 && f < year10000) {
-		return errTimestamp
-	}
-	whole, part := math.Modf(f)
-	t.Time = time.Unix(int64(whole), int64(math.Round(part*1e6))*1000).UTC()
-	return nil
-}
-
-const (
-	errSeconds   = strictjson.FixedError("the JSON has a lifetime that is not a number of seconds")
-	errTimestamp = strictjson.FixedError("the JSON has a moment that is neither a date-time nor a number of seconds")
-)
-
-// scalar returns the text of a JSON string, "" for null, and anything else as it is.
-func scalar(data []byte) (string, error) {
-	switch {
-	case string(data) == "null":
-		return "", nil
-	case bytes.HasPrefix(data, []byte{'"'}):
-		var s string
-		err := json.Unmarshal(data, &s)
-		return s, err
-	}
-	return string(data), nil
+// UnmarshalJSON reads a date-time, a date, or a number of seconds. A number
+// that would be thousands of years from now is taken as milliseconds; null and
+// "" are the zero time.
+func (t *Timestamp) UnmarshalJSON(data []byte) (err error) {
+	t.Time, err = jsonvalue.Moment(data)
+	return err
 }
 
 // What holds a secret is never printed: Format answers every verb of package

@@ -19,6 +19,7 @@ import (
 	"github.com/piecesauth/piecesauth/internal/exchange"
 	"github.com/piecesauth/piecesauth/internal/oidc"
 	"github.com/piecesauth/piecesauth/internal/strictjson"
+	"github.com/piecesauth/piecesauth/internal/tokenresponse"
 )
 
 const (
@@ -31,18 +32,19 @@ var (
 	errRedirect = errors.New("the answer is a redirect that can't be read")
 )
 
-// API returns the generated client with this Authenticator's server, HTTP
-// client, bounds of time and size, User-Agent and X-Application-ID. What a
-// generator can't know is the caller's: checks of what comes back, and the
-// Authorization header of GetAuth0UserInfo, for which a [RequestEditorFn]
-// serves.
+// API returns the generated client, with this Authenticator's server, HTTP
+// client, limits of time and size, User-Agent and X-Application-ID. The caller
+// has to check the answers, and to set the Authorization header of
+// GetAuth0UserInfo, with a [RequestEditorFn].
 func (a *Authenticator) API() *ClientWithResponses {
 	identify := func(_ context.Context, r *http.Request) error { a.identify(r); return nil }
-	// As NewClientWithResponses does, but for an error that can't be: New checked the URL.
+	// NewClientWithResponses is not used because it returns an error, which
+	// cannot happen: New checked the URL.
 	return &ClientWithResponses{&Client{Server: a.base.String(), Client: apiClient{a}, RequestEditors: []RequestEditorFn{identify}}}
 }
 
-// apiClient bounds what the generated client, which reads to the end, takes.
+// apiClient limits the size of what the generated client reads, since that
+// always reads to the end.
 type apiClient struct{ a *Authenticator }
 
 func (c apiClient) Do(r *http.Request) (*http.Response, error) {
@@ -53,17 +55,17 @@ func (c apiClient) Do(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// Authorize sends GET /authorize, as documented. Fields of params that are
-// empty are taken from the configuration; CodeChallenge has to be there. State,
-// where set, is compared with the answer's.
+// Authorize sends GET /authorize, as documented. Empty fields of params are
+// taken from the configuration; CodeChallenge is required. If State is set, it
+// is compared with that of the answer.
 //
-// It suits silent authentication (Prompt "none", for which query is the default
-// mode, since an answer by form_post is a page) and servers that answer
-// directly; signing a person in needs a browser, for which there is
+// Use it for silent authentication (Prompt "none", where the default response
+// mode is query, because an answer by form_post is a page) and for servers that
+// answer directly. Signing a person in needs a browser: use
 // [Authenticator.Begin]. The result is read from a form, from JSON, or from a
-// redirect whose scheme, host and path are the redirect URI's. A page, or a
+// redirect to the scheme, host and path of the redirect URI. A page, or a
 // redirect elsewhere, is [ErrBrowserRequired] with the URL to open; an error
-// such as login_required is the [Error]'s Code.
+// such as login_required is in the [Error]'s Code.
 func (a *Authenticator) Authorize(ctx context.Context, params AuthorizeAuth0Params) (*ResultedPKCE, error) {
 	const op = "authorize"
 	a.fillAuthorize(&params)
@@ -100,7 +102,7 @@ func (a *Authenticator) Authorize(ctx context.Context, params AuthorizeAuth0Para
 	return result, nil
 }
 
-// fillAuthorize takes what is empty from the configuration.
+// fillAuthorize takes empty fields from the configuration.
 func (a *Authenticator) fillAuthorize(p *AuthorizeAuth0Params) {
 	if p.ResponseMode == "" && deref(p.Prompt) == "none" && a.config.ResponseMode == ResponseModeFormPost {
 		p.ResponseMode = ResponseModeQuery // nobody is there to post the form
@@ -118,8 +120,8 @@ func (a *Authenticator) fillAuthorize(p *AuthorizeAuth0Params) {
 	}
 }
 
-// authorizeRequest builds the request of GET /authorize. What is required has
-// to be there, and what is optional and empty is left out.
+// authorizeRequest builds the request for GET /authorize. It requires the
+// required fields, and leaves out optional ones that are empty.
 func (a *Authenticator) authorizeRequest(p *AuthorizeAuth0Params) (*http.Request, error) {
 	if missing := firstEmpty(
 		"Audience", p.Audience, "Scope", p.Scope.String(), "ResponseType", string(p.ResponseType), "ClientID", p.ClientID,
@@ -138,8 +140,8 @@ func (a *Authenticator) authorizeRequest(p *AuthorizeAuth0Params) (*http.Request
 	return NewAuthorizeAuth0Request(a.base.String(), &sent)
 }
 
-// resultOf reads the result of an answer to GET /authorize; nil is a page, or a
-// redirect to one.
+// resultOf reads the result from an answer to GET /authorize. It returns nil
+// for a page, or for a redirect to one.
 func resultOf(answer *exchange.Answer, from *url.URL, redirectURI string) (url.Values, error) {
 	location := answer.Location()
 	if location == "" {
@@ -161,8 +163,8 @@ func resultOf(answer *exchange.Answer, from *url.URL, redirectURI string) (url.V
 	return values, nil
 }
 
-// parseResult reads the body of a 200 answer to GET /authorize, by what it is
-// rather than by what it is called; nil is a page.
+// parseResult reads the body of a 200 answer to GET /authorize, by its content
+// rather than its media type. It returns nil for a page.
 func parseResult(answer *exchange.Answer) (url.Values, error) {
 	text := strings.TrimSpace(string(answer.Body))
 	mediaType, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
@@ -198,8 +200,8 @@ func parseResult(answer *exchange.Answer) (url.Values, error) {
 	return nil, errNoResult
 }
 
-// newResult makes the documented model of a result's values. An object in a
-// form is bracketed, or JSON.
+// newResult makes the documented model from the values of a result. An object
+// in a form is either bracketed or JSON.
 func newResult(v url.Values) (*ResultedPKCE, error) {
 	var r ResultedPKCE
 	err := runtime.BindForm(&r, v, nil, nil)
@@ -215,29 +217,29 @@ func newResult(v url.Values) (*ResultedPKCE, error) {
 	return &r, nil
 }
 
-// Exchange sends POST /oauth/token, as documented, with exactly what the grant
-// takes: for authorization_code the client, code, redirect URI and verifier,
-// and audience and schema where set; for refresh_token the client and refresh
-// token. ClientID and RedirectURI are taken from the configuration where they
-// are empty, and GrantType from what is there. The ID token is not checked:
-// see [Authenticator.Complete], which does.
+// Exchange sends POST /oauth/token, as documented, with exactly the fields that
+// the grant needs: for authorization_code the client, code, redirect URI and
+// verifier, and audience and schema if they are set; for refresh_token the
+// client and the refresh token. Empty ClientID and RedirectURI are taken from
+// the configuration, and an empty GrantType from the fields that are set. The
+// ID token is not checked; [Authenticator.Complete] checks it.
 //
-// It is sent once, but for 429 answers. An error that is [ErrUnknownOutcome]
-// leaves open whether the code or refresh token is spent; what the server
-// granted in an answer that can't be used is in [Error.Token].
+// The request is sent once, except after 429 answers. After [ErrUnknownOutcome]
+// the code or refresh token may or may not be spent. If the server granted
+// something in an answer that can't be used, it is in [Error.Token].
 func (a *Authenticator) Exchange(ctx context.Context, grant TokenizedPKCE) (*Token, error) {
 	g, err := a.exchange(ctx, "exchange", grant)
 	return g.token, err
 }
 
-// granted is what a 200 of the token endpoint brought.
+// granted is the content of a 200 answer of the token endpoint.
 type granted struct {
 	token  *Token
 	scoped bool // the answer says which scopes
 }
 
-// exchange sends a grant. The secrets that the server may know from before are
-// cut out of what it says.
+// exchange sends a grant. Secrets that the server may know are removed from
+// what it says.
 func (a *Authenticator) exchange(ctx context.Context, op string, grant TokenizedPKCE, secrets ...string) (granted, error) {
 	if err := a.completeGrant(&grant); err != nil {
 		return granted{}, &Error{Op: op, Err: err}
@@ -253,7 +255,8 @@ func (a *Authenticator) exchange(ctx context.Context, op string, grant Tokenized
 	}
 	if answer.StatusCode != http.StatusOK && answer.StatusCode != http.StatusCreated {
 		e := refusal(op, a.token.URL, &answer, append(secrets, grant.Code, grant.CodeVerifier, grant.RefreshToken)...)
-		// A refusal of what was sent before may be of what that one achieved.
+		// A refusal of a repeated request may be due to the success of the
+		// first one.
 		e.unknownOutcome = answer.StatusCode >= 500 || answer.StatusCode < 300 && e.Code == "" ||
 			answer.Repeated && answer.StatusCode != http.StatusTooManyRequests
 		return granted{}, e
@@ -270,55 +273,25 @@ func (a *Authenticator) exchange(ctx context.Context, op string, grant Tokenized
 	return granted{}, e
 }
 
-// readGrant takes the grant from a 200 answer before anything else is made of
-// it. The token beside the error is what can be kept, nil where that's nothing.
+// readGrant takes the grant from a 200 answer before anything else is read from
+// it. The token returned with an error is what can be kept, or nil.
 func (a *Authenticator) readGrant(answer *exchange.Answer, sent time.Time) (granted, error) {
-	var w struct {
-		OAuthToken
-
-		Scope any `json:"scope"`
+	r, err := tokenresponse.Read(answer.Body)
+	if err != nil && !r.Kept() {
+		return granted{}, err
 	}
-	unreadable := strictjson.UnmarshalLenient(answer.Body, &w, "access_token")
-	if unreadable != nil { // the refresh token is worth keeping all the same
-		var rest struct {
-			RefreshToken string `json:"refresh_token"`
-		}
-		_ = strictjson.UnmarshalLenient(answer.Body, &rest)
-		w.RefreshToken = rest.RefreshToken
+	t := &Token{
+		AccessToken: r.AccessToken, TokenType: r.TokenType, RefreshToken: r.RefreshToken, IDToken: r.IDToken, Scopes: r.Scopes,
+		Obtained: sent.Round(0).UTC(), BaseURL: a.base.String(), ClientID: a.config.ClientID,
 	}
-	var scoped bool
-	w.OAuthToken.Scope, scoped = scopeText(w.Scope)
-	token, err := a.newToken(&w.OAuthToken, sent)
-	err = cmp.Or(unreadable, err)
-	if err != nil && token.AccessToken+token.RefreshToken == "" {
-		token = nil
+	if r.ExpiresIn != 0 {
+		t.Expiry = t.Obtained.Add(r.ExpiresIn)
 	}
-	if err != nil && token != nil {
-		token.IDToken = "" // which nobody checked
-	}
-	return granted{token, scoped}, err
+	return granted{t, r.Scoped}, err
 }
 
-// scopeText joins a scope as servers send it: a string (RFC 6749 §5.1), or a
-// list.
-func scopeText(scope any) (text string, given bool) {
-	switch scope := scope.(type) {
-	case string:
-		return scope, true
-	case []any:
-		var items []string
-		for _, item := range scope {
-			if s, ok := item.(string); ok {
-				items = append(items, s)
-			}
-		}
-		return strings.Join(items, " "), true
-	}
-	return "", false
-}
-
-// completeGrant takes what is empty from the configuration, and refuses what
-// the server would.
+// completeGrant takes empty fields from the configuration, and refuses what the
+// server would refuse.
 func (a *Authenticator) completeGrant(grant *TokenizedPKCE) error {
 	fill(&grant.ClientID, a.config.ClientID)
 	fill(&grant.RedirectURI, a.config.RedirectURL)
@@ -349,7 +322,7 @@ func (a *Authenticator) completeGrant(grant *TokenizedPKCE) error {
 	return nil
 }
 
-// grantFields returns the wire names of a grant's fields, in their order.
+// grantFields returns the names of a grant's fields on the wire, in order.
 func grantFields() []string {
 	var names []string
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[TokenizedPKCE]()) {
@@ -359,8 +332,8 @@ func grantFields() []string {
 	return names
 }
 
-// encodeGrant writes the form of a grant, leaving out what is empty: as the
-// runtime does, but at a fraction of its cost, where there are only strings.
+// encodeGrant returns the form of a grant without its empty fields. If there
+// are only strings, it is much cheaper than the runtime's encoder.
 func (a *Authenticator) encodeGrant(grant *TokenizedPKCE) (string, error) {
 	form := make([]byte, 0, 512)
 	v := reflect.ValueOf(grant).Elem()
@@ -382,10 +355,10 @@ func (a *Authenticator) encodeGrant(grant *TokenizedPKCE) (string, error) {
 	return string(form), nil
 }
 
-// UserInfo sends GET /userinfo with the access token as bearer, and returns the
-// profile. Where the token has an ID token, the profile has to be of the same
-// person (OpenID Connect Core §5.3.2). What a server writes in its own way is
-// read as far as it can be: sub alone decides.
+// UserInfo sends GET /userinfo with the access token as a bearer token, and
+// returns the profile. If the token has an ID token, the profile must be of the
+// same person (OpenID Connect Core §5.3.2). Members with unexpected types are
+// read as far as possible: only sub decides.
 func (a *Authenticator) UserInfo(ctx context.Context, token *Token) (*User, error) {
 	const op = "userinfo"
 	if token == nil || token.AccessToken == "" {
@@ -420,8 +393,8 @@ func (a *Authenticator) UserInfo(ctx context.Context, token *Token) (*User, erro
 	return user, nil
 }
 
-// subject returns the sub of the ID token, "" where there is none. It serves for
-// refusing alone, so the token need not have been checked.
+// subject returns the sub of the ID token, or "" if there is none. It is only
+// used to refuse, so the token need not have been checked.
 func (t *Token) subject() (string, error) {
 	if t.IDToken == "" {
 		return "", nil
@@ -436,7 +409,7 @@ func (t *Token) subject() (string, error) {
 	return id.Claims.Subject, nil
 }
 
-// User is a profile. Its JSON form is what the server sent, all of it.
+// User is a profile. Its JSON form is everything that the server sent.
 type User struct {
 	Auth0User
 
@@ -454,7 +427,7 @@ func (u *User) read(b []byte) error {
 	return nil
 }
 
-// isRefusal reports whether the profile is an error in disguise.
+// isRefusal reports whether the profile is in fact an error.
 func (u *User) isRefusal() bool {
 	var w struct {
 		Error any `json:"error"`
@@ -462,9 +435,9 @@ func (u *User) isRefusal() bool {
 	return strictjson.Unmarshal(u.raw, &w) == nil && w.Error != nil
 }
 
-// Claims decodes the whole profile into v, as [encoding/json] does, but for
-// names that differ in case alone from a field's tag: custom and namespaced
-// claims included (OpenID Connect Core §5.1.2).
+// Claims decodes the whole profile into v, including custom and namespaced
+// claims (OpenID Connect Core §5.1.2). It works like [encoding/json], except
+// that names must match a field's tag in case too.
 func (u *User) Claims(v any) error {
 	b, err := u.MarshalJSON()
 	if err == nil {
@@ -476,7 +449,7 @@ func (u *User) Claims(v any) error {
 	return nil
 }
 
-// MarshalJSON returns what the server sent, or, of a User made by hand, its
+// MarshalJSON returns what the server sent or, for a User made by hand, its
 // fields.
 func (u User) MarshalJSON() ([]byte, error) {
 	if u.raw != nil {
@@ -495,17 +468,17 @@ func (u *User) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// LogoutResult is what the server answers to a logout: a page to show, or
-// where to go instead.
+// LogoutResult is the server's answer to a logout: a page to show, or where to
+// go next.
 type LogoutResult struct {
-	HTML     string // the page, as it came
-	Location string // the target of the redirect, made absolute
+	HTML     string // the page, as the server sent it
+	Location string // the target of the redirect, as an absolute URL
 }
 
-// Logout sends GET /v2/logout with the client, and returnTo where it is not
-// empty; the server answers 400 to a returnTo that is not registered. It ends
-// no browser's session, for a browser's cookies are not sent: to sign a person
-// out, send them to [Authenticator.LogoutURL]. Tokens stay valid.
+// Logout sends GET /v2/logout with the client, and with returnTo if it is not
+// empty; the server answers 400 if returnTo is not registered. It does not end
+// the session of any browser, because it sends no browser's cookies: to sign a
+// person out, send them to [Authenticator.LogoutURL]. Tokens stay valid.
 func (a *Authenticator) Logout(ctx context.Context, returnTo string) (*LogoutResult, error) {
 	const op = "logout"
 	req, err := a.logoutRequest(returnTo)
@@ -536,9 +509,9 @@ func (a *Authenticator) Logout(ctx context.Context, returnTo string) (*LogoutRes
 	return &LogoutResult{HTML: string(answer.Body)}, nil
 }
 
-// LogoutURL returns the URL to send a person's browser to, which ends their
-// session at the server and then goes to returnTo, where that is not empty. It
-// has to be one of those registered.
+// LogoutURL returns the URL to send a person's browser to. It ends the session
+// at the server, and then goes to returnTo, if that is not empty. returnTo must
+// be registered.
 func (a *Authenticator) LogoutURL(returnTo string) string {
 	req, err := a.logoutRequest(returnTo)
 	if err != nil {
@@ -555,7 +528,7 @@ func (a *Authenticator) logoutRequest(returnTo string) (*http.Request, error) {
 	return NewAuth0LogoutRequest(a.base.String(), &params)
 }
 
-// fetch asks the issuer, for package oidc.
+// fetch sends a request to the issuer on behalf of package oidc.
 func (a *Authenticator) fetch(ctx context.Context, op, from, accept string) (oidc.Response, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, from, nil)
 	if err != nil {
@@ -575,8 +548,8 @@ func (a *Authenticator) fetch(ctx context.Context, op, from, accept string) (oid
 	return found, refusal(op, req.URL, &answer)
 }
 
-// refusal makes an Error of an answer that is none of those asked for: of the
-// OAuth error in its body (RFC 6749 §5.2) or its challenge (RFC 6750 §3).
+// refusal returns an *Error for an answer with an unexpected status, with the
+// OAuth error of its body (RFC 6749 §5.2) or of its challenge (RFC 6750 §3).
 func refusal(op string, from *url.URL, answer *exchange.Answer, secrets ...string) *Error {
 	e := &Error{Op: op, StatusCode: answer.StatusCode}
 	w := readError(answer.Body)
@@ -601,8 +574,8 @@ func refusal(op string, from *url.URL, answer *exchange.Answer, secrets ...strin
 	return e
 }
 
-// readError reads what of an error is text: some servers send HTML instead, or
-// an object in "error".
+// readError reads the members of an error that are text: some servers send
+// HTML, or an object in "error".
 func readError(body []byte) OAuthError {
 	var w struct {
 		Error       any `json:"error"`
@@ -614,7 +587,7 @@ func readError(body []byte) OAuthError {
 	return OAuthError{Error: text(w.Error), ErrorDescription: text(w.Description), ErrorURI: text(w.URI)}
 }
 
-// shallow copies a header for one call: transports add to what they are given.
+// shallow copies a header for one call, because transports may add to it.
 func shallow(h http.Header) http.Header {
 	c := make(http.Header, len(h)+1)
 	for name, values := range h {
@@ -632,7 +605,8 @@ func deref(s *string) string {
 	return *s
 }
 
-// firstEmpty names the first of pairs of name and value whose value is empty.
+// firstEmpty returns the name of the first of pairs of name and value whose
+// value is empty.
 func firstEmpty(pairs ...string) string {
 	for ; len(pairs) > 1; pairs = pairs[2:] {
 		if pairs[1] == "" {

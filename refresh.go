@@ -11,8 +11,8 @@ import (
 
 var errRejectedLately = errors.New("an API refused a token that was obtained moments ago, so it is not refreshed again yet")
 
-// renewed returns a token that will do for a while: the store's, or a new one.
-// It tells found which token there is meanwhile.
+// renewed returns a token that will last for a while: the stored one, or a new
+// one. It passes found the token that is valid meanwhile.
 func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*Token)) (*Token, error) {
 	if err := s.saveUnsaved(ctx); err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*
 	return nil, ofStore(err)
 }
 
-// willDo reports whether nothing has to be done for the token.
+// willDo reports whether the token needs no refresh.
 func (s *TokenSource) willDo(t *Token, rejected string) bool {
 	if t.AccessToken == "" || t.AccessToken == rejected || s.auth.checkOrigin("", t.BaseURL, t.ClientID) != nil {
 		return false
@@ -62,15 +62,15 @@ type update struct {
 	source   *TokenSource
 	rejected string
 
-	token   *Token // to hand out
-	got     *Token // by a refresh, to be stored
-	used    string // the refresh token it was had for
-	refused error  // why nothing is handed out, though got is stored
+	token   *Token // to return
+	got     *Token // from a refresh, to be stored
+	used    string // the refresh token that was redeemed for it
+	refused error  // why nothing is returned although got is stored
 	sent    bool
 }
 
-// run has the store run fn. It makes an error of a panic, so that what was got
-// before it is kept.
+// run calls the store with fn. It turns a panic into an error, so that what was
+// obtained before it is kept.
 func (u *update) run(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -90,8 +90,8 @@ func (u *update) run(ctx context.Context) (err error) {
 	}, u.fn)
 }
 
-// warmKeys asks for keys that the refresh will need before others have to wait
-// for it. Where that fails, the refresh is not the worse for it.
+// warmKeys fetches keys that the refresh will need, before others have to wait
+// for it. If that fails, the refresh goes ahead regardless.
 func (s *TokenSource) warmKeys(ctx context.Context) {
 	if s.auth.issuer == nil {
 		return
@@ -101,8 +101,8 @@ func (s *TokenSource) warmKeys(ctx context.Context) {
 	_ = s.auth.issuer.Prepare(ctx)
 }
 
-// fn is what the store runs, alone among all who share it, and maybe again
-// where its first saving failed.
+// fn is the function that the store runs under its lock, possibly once more if
+// its first attempt to save failed.
 func (u *update) fn(ctx context.Context, stored *Token) (*Token, error) {
 	s := u.source
 	if stored = readable(stored); stored == nil {
@@ -148,7 +148,8 @@ func (u *update) fn(ctx context.Context, stored *Token) (*Token, error) {
 	return nil, err
 }
 
-// mayRefresh returns why the stored token is not refreshed just now.
+// mayRefresh returns why the stored token may not be refreshed just now, or
+// nil.
 func (s *TokenSource) mayRefresh(stored *Token, rejected string) error {
 	now := time.Now()
 	s.mu.Lock()
@@ -175,14 +176,14 @@ func (s *TokenSource) mayRefresh(stored *Token, rejected string) error {
 	return nil
 }
 
-// pause is how long to wait after so many failures, one after the other.
+// pause returns how long to wait after that many failures in succession.
 func pause(first time.Duration, failures int) time.Duration {
 	return min(first<<max(0, min(failures-1, 16)), mostHold)
 }
 
-// afterInvalidGrant looks whether somebody who keeps no lock has refreshed the
-// token meanwhile. Where that isn't so, and an API refused the access token
-// too, the sign-in is over and the stored token deleted.
+// afterInvalidGrant checks whether a process that takes no lock has refreshed
+// the token meanwhile. If not, and an API refused the access token too, the
+// sign-in is over and it deletes the stored token.
 func (s *TokenSource) afterInvalidGrant(ctx context.Context, u *update, refusal error) error {
 	stored, err := s.store.Load(ctx)
 	switch {
@@ -215,7 +216,8 @@ func (s *TokenSource) dropCurrent(accessToken string) {
 	}
 }
 
-// remember notes how a refresh went, for how long the next one is not tried.
+// remember records the result of a refresh, and for how long the next one is
+// not tried.
 func (s *TokenSource) remember(u *update, err error) {
 	if err == nil {
 		if u.sent {
@@ -261,7 +263,7 @@ func (s *TokenSource) setFailed(f *failedRefresh) {
 }
 
 // saveUnsaved saves what could not be saved before, unless the stored token is
-// no longer the one that it follows.
+// no longer the one that it replaces.
 func (s *TokenSource) saveUnsaved(ctx context.Context) error {
 	if s.unsaved == nil {
 		return nil

@@ -22,71 +22,75 @@ import (
 	"github.com/piecesauth/piecesauth/internal/redact"
 )
 
-// BeginOptions is what one sign-in asks for beyond the configuration. Fields
-// that are empty are not sent.
+// BeginOptions holds the options of one sign-in that are not in the
+// configuration. Empty fields are not sent.
 type BeginOptions struct {
-	// Prompt says which pages the person has to see: "login", "consent",
-	// "select_account" or "none" (OpenID Connect Core §3.1.2.1).
+	// Prompt lists the pages to show: "login", "consent", "select_account" or
+	// "none" (OpenID Connect Core §3.1.2.1).
 	Prompt string
-	// LoginHint says who is probably signing in, such as a mail address.
+	// LoginHint tells the server who is probably signing in, for example by
+	// email address.
 	LoginHint string
-	// Connection is the identity provider to go to without asking.
+	// Connection is the identity provider to go to directly.
 	Connection string
-	// UILocales lists languages for the pages, best first, separated by spaces.
+	// UILocales lists languages for the pages, in order of preference,
+	// separated by spaces.
 	UILocales string
-	// RedirectURL takes the place of [Config.RedirectURL].
+	// RedirectURL replaces [Config.RedirectURL].
 	RedirectURL string
-	// ResponseMode takes the place of [Config.ResponseMode].
+	// ResponseMode replaces [Config.ResponseMode].
 	ResponseMode ResponseMode
-	// MaxAge is how long ago the person may have proved who they are, in whole
-	// seconds, rounded up. The ID token has to show it (auth_time). For
-	// max_age=0, which asks for a sign-in right now, use Extra.
+	// MaxAge is how long ago the person may have last authenticated, rounded up
+	// to whole seconds. The auth_time of the ID token must prove it. For
+	// max_age=0, which asks for a new authentication, use Extra.
 	MaxAge time.Duration
-	// Extra is sent as it is: organization, screen_hint and the like. It can't
-	// take the place of what the other fields or the library send. A parameter
-	// has one value, except resource (RFC 8707 §2).
+	// Extra holds further parameters, such as organization or screen_hint,
+	// which are sent unchanged. It can't replace a parameter that another field
+	// or the library sends. Each parameter has one value, except resource (RFC
+	// 8707 §2).
 	Extra url.Values
 }
 
-// Attempt is one sign-in on its way. It is plain data, which survives JSON and
-// so a cookie between two requests; a web application keeps it where only the
-// person's own browser can bring it back, encrypted. Using it once is the
-// caller's duty. Printed, it shows no secret.
+// Attempt is one sign-in in progress. It is plain data that can be stored as
+// JSON, for example in a cookie between two requests. A web application must
+// keep it encrypted, where only the person's own browser can send it back, and
+// use it once only. Printing it shows no secret.
 type Attempt struct {
-	// URL is where to send the person. It is not part of the JSON.
+	// URL is the address to send the person to. It is not part of the JSON.
 	URL string `json:"-" secret:"true"`
 	// State comes back in the callback (RFC 6749 §10.12).
 	State string `json:"state" secret:"true"`
-	// Nonce comes back in the ID token; empty where no scope asks for one.
+	// Nonce comes back in the ID token. It is empty if the scopes do not
+	// include openid.
 	Nonce string `json:"nonce,omitempty" secret:"true"`
-	// Verifier is the secret that the code is redeemed with (RFC 7636 §4.1).
+	// Verifier is the secret that redeems the code (RFC 7636 §4.1).
 	Verifier string `json:"code_verifier" secret:"true"`
-	// RedirectURL is the redirect URI that was asked for.
+	// RedirectURL is the redirect URI that was sent.
 	RedirectURL string `json:"redirect_uri"`
-	// MaxAge is [BeginOptions.MaxAge].
+	// MaxAge is [BeginOptions.MaxAge], as sent.
 	MaxAge time.Duration `json:"max_age,omitempty"`
 	// BaseURL and ClientID are the server and the client that the attempt was
-	// begun with. It can't be completed with others.
+	// begun with. No others can complete it.
 	BaseURL  string `json:"base_url,omitempty"`
 	ClientID string `json:"client_id,omitempty"`
 }
 
-// Format prints the attempt without its secrets, whatever the verb.
+// Format prints the attempt without its secrets, for every verb.
 func (t Attempt) Format(s fmt.State, _ rune) { redact.Write(s, t) }
 
 // LogValue logs the attempt without its secrets.
 func (t Attempt) LogValue() slog.Value { return redact.Value(t) }
 
-// attemptTemplate is an attempt but for what is new in every one.
+// attemptTemplate is an attempt without the values that are new each time.
 type attemptTemplate struct {
-	before, after string // parts of the URL: the challenge comes between, the state last
+	before, after string // parts of the URL: the challenge goes between them, the state at the end
 	nonce         bool
 	attempt       Attempt
 }
 
 // Begin starts a sign-in: it makes the PKCE verifier (RFC 7636), the state and,
-// with the scope openid, the nonce, and puts the URL together. Nothing is sent.
-// nil options are the defaults.
+// with the scope openid, the nonce, and builds the URL. It sends nothing. A nil
+// options uses the defaults.
 func (a *Authenticator) Begin(options *BeginOptions) (*Attempt, error) {
 	template := a.attempts
 	if options != nil || template.before == "" {
@@ -161,7 +165,8 @@ func (a *Authenticator) newAttemptTemplate(o *BeginOptions) (attemptTemplate, er
 	return t, nil
 }
 
-// extra returns what is set of Extra, or an error that names what can't be sent.
+// extra returns the parameters of Extra, or an error that names one that can't
+// be sent.
 func (o *BeginOptions) extra(sent url.Values) (url.Values, error) {
 	extra := url.Values{}
 	for name, values := range o.Extra {
@@ -185,13 +190,14 @@ func (o *BeginOptions) extra(sent url.Values) (url.Values, error) {
 	return extra, nil
 }
 
-// ownParameters lists those that the library sends or that have a field, but
-// for max_age, whose zero the field can't say.
+// ownParameters lists the parameters that the library sends or that have a
+// field, except max_age, because the field can't express zero.
 func ownParameters() []string {
 	return []string{"state", "nonce", "prompt", "login_hint", "connection", "ui_locales"}
 }
 
-// fill makes an attempt of 32 random bytes each for verifier, state and nonce.
+// fill makes an attempt from 32 random bytes each for verifier, state and
+// nonce.
 func (t *attemptTemplate) fill(entropy *[96]byte) *Attempt {
 	const n = 43 // characters of 32 bytes
 	var text [3 * n]byte
@@ -219,22 +225,22 @@ func (t *attemptTemplate) url(challenge, state, nonce string) string {
 	return t.before + challenge + t.after + state + "&nonce=" + nonce
 }
 
-// Complete ends a sign-in: it takes the attempt and the callback's values as
-// they came, by POST form or by query, checks them, redeems the code, once, and
-// checks the ID token before it hands the token out.
+// Complete finishes a sign-in: it checks the callback's values, which must be
+// passed unchanged, whether they came by POST or in a query, redeems the code
+// once, and checks the ID token before it returns the token.
 //
-// The state is compared before anything else is looked at (RFC 9700 §2.1),
-// then iss (RFC 9207 §2.4), then error. The ID token has to be for this client
-// and no other, unexpired, and made for this attempt (nonce; auth_time with
-// MaxAge): OpenID Connect Core §3.1.3.7. With [Config.Issuer], it is verified
-// in full: it has to be there if the scope openid was asked for, of that
-// issuer, and signed with one of its keys. Without, its claims alone are
-// checked, and that it is not declared unsigned; that it came from the token
-// endpoint over TLS is then all that vouches for it, its issuer is whatever it
-// says, and it may be missing.
+// The state is compared first (RFC 9700 §2.1), then iss (RFC 9207 §2.4), then
+// error. The ID token must be for this client only, unexpired, and made for
+// this attempt (nonce, and auth_time with MaxAge): OpenID Connect Core
+// §3.1.3.7. With [Config.Issuer], it is also verified in full: it must be
+// present if the scope openid was asked for, name that issuer, and be signed
+// with one of the issuer's keys. Without an Issuer only its claims are checked,
+// and that it does not claim to be unsigned. Then only TLS to the token
+// endpoint proves where it came from, any issuer is accepted, and it may be
+// missing.
 //
-// An error that is [ErrUnknownOutcome] means that the code is spent, or may be.
-// An attempt, once completed or not, is done with: begin another.
+// [ErrUnknownOutcome] means that the code is spent, or may be. An attempt can
+// be completed once only; after an error, begin another.
 func (a *Authenticator) Complete(ctx context.Context, attempt *Attempt, callback url.Values) (*Token, error) {
 	const op = "complete"
 	if err := a.checkAttempt(attempt); err != nil {
@@ -260,7 +266,7 @@ func (a *Authenticator) Complete(ctx context.Context, attempt *Attempt, callback
 	}, attempt.State, attempt.Nonce)
 	if err != nil {
 		e := wrap(op, err)
-		e.Token = nil // an attempt that failed is done with
+		e.Token = nil // an attempt that failed can't be used again
 		return nil, e
 	}
 	if !g.scoped {
@@ -284,12 +290,12 @@ func (a *Authenticator) checkAttempt(attempt *Attempt) error {
 	return a.checkOrigin("the attempt", attempt.BaseURL, attempt.ClientID)
 }
 
-// codeTrip is how long a code may be on its way: so much older than MaxAge may
-// auth_time be when the ID token is made.
+// codeTrip is how long the redemption of a code may take: auth_time may be that
+// much older than MaxAge when the ID token is made.
 const codeTrip = 30 * time.Second
 
-// checkAttemptToken checks the ID token that came for the attempt, and stores
-// its claims in the token.
+// checkAttemptToken checks the ID token of the attempt, and stores its claims
+// in the token.
 func (a *Authenticator) checkAttemptToken(ctx context.Context, attempt *Attempt, token *Token) error {
 	if token.IDToken == "" {
 		if attempt.MaxAge > 0 || a.issuer != nil && attempt.Nonce != "" {
@@ -319,9 +325,9 @@ func (a *Authenticator) checkAttemptToken(ctx context.Context, attempt *Attempt,
 	return nil
 }
 
-// checkCallback looks at the result of an authorization in the order that
-// RFC 9700 asks for: whose it is, who answers, and only then what. An empty
-// state is not compared.
+// checkCallback checks an authorization response in the order that RFC 9700
+// requires: the state, the issuer, and only then the result. An empty state is
+// not compared.
 func (a *Authenticator) checkCallback(ctx context.Context, op string, v url.Values, state string, secrets ...string) error {
 	if state != "" {
 		if err := checkState(v["state"], state); err != nil {
@@ -364,11 +370,11 @@ func checkState(got []string, want string) error {
 	return nil
 }
 
-// ParseCallback reads the values of a callback from what a person pastes where
-// no redirect is received: the URL that the browser ended at, with the result
-// in its query or its fragment, or the code and the state alone
-// (code=…&state=…). White space, quotes and angle brackets around it don't
-// matter, nor does a parameter that no specification of OAuth knows.
+// ParseCallback returns the values of a callback that a person pasted because
+// no redirect could be received: the URL that the browser ended at, with the
+// result in its query or its fragment, or the code and the state alone
+// (code=…&state=…). It ignores surrounding white space, quotes and angle
+// brackets, and parameters that OAuth does not define.
 func ParseCallback(pasted string) (url.Values, error) {
 	address, fragment, _ := strings.Cut(strings.TrimFunc(pasted, surrounds), "#")
 	if name, _, found := strings.Cut(address, "="); found && !strings.ContainsAny(name, ":/?") {
@@ -377,7 +383,7 @@ func ParseCallback(pasted string) (url.Values, error) {
 		}
 	}
 	unreadable := ""
-	if u, err := url.Parse(address); err == nil { // whose reason would repeat it
+	if u, err := url.Parse(address); err == nil { // the error would repeat the address
 		var v url.Values
 		if v, unreadable = readCallback(u.RawQuery, fragment); v != nil {
 			return v, nil
@@ -389,21 +395,22 @@ func ParseCallback(pasted string) (url.Values, error) {
 	return nil, &Error{Op: "callback", Err: errors.New("the URL has no code and no error that can be read, so it is not the one a sign-in ended at")}
 }
 
-// surrounds reports whether r is copied along with a URL, and not part of it.
+// surrounds reports whether r may be copied along with a URL without being part
+// of it.
 func surrounds(r rune) bool {
 	return unicode.IsSpace(r) || strings.ContainsRune("\"'`<>“”‘’«»", r)
 }
 
-// callbackOf returns the values of a callback, nil where there are none, or
-// none that can be read.
+// callbackOf returns the values of a callback, or nil if there are none that
+// can be read.
 func callbackOf(u *url.URL) url.Values {
 	// EscapedFragment alone takes "%2B" for "+" beside what it would escape.
 	v, _ := readCallback(u.RawQuery, cmp.Or(u.RawFragment, u.EscapedFragment()))
 	return v
 }
 
-// readCallback returns the values of a callback, nil where there are none;
-// unreadable names one that decides and can't be read.
+// readCallback returns the values of a callback, or nil if there are none;
+// unreadable names a parameter that matters and can't be read.
 func readCallback(query, fragment string) (v url.Values, unreadable string) {
 	for _, raw := range []string{query, fragment} {
 		values, broken := callback.Parse(raw)
@@ -419,18 +426,20 @@ func isResult(v url.Values) bool { return v.Has("code") || v.Has("error") }
 
 // Refresh redeems the refresh token of the previous token for a new one. Only
 // RefreshToken has to be set. What the answer omits (refresh token, ID token,
-// scopes) is carried over. A new ID token is checked as [Authenticator.Complete]
-// does, and has to be of the same issuer, person and audience as the previous
-// one (OpenID Connect Core §12.2).
+// scopes) is carried over. A new ID token is checked as in
+// [Authenticator.Complete], and must be for the same issuer, person and
+// audience as the previous one (OpenID Connect Core §12.2).
 //
 // Servers rotate refresh tokens, and using an old one can revoke the whole
-// sign-in: store the result before using it, or leave both to a [TokenSource].
-// Where the new ID token can't be checked just now, since keys can't be fetched
-// or the clocks differ too much, the result has the previous ID token with its
-// claims. [ErrSignInRequired]: the refresh token is no longer good, came from
-// another server or client, or was answered for another person.
-// [ErrUnknownOutcome]: it may be spent. An answer that is wrong in another way
-// is an error whose [Error.Token] holds what was granted.
+// sign-in. So store the result before you use it, or leave both to a
+// [TokenSource]. If the new ID token can't be checked just now, because keys
+// can't be fetched or the clocks differ too much, the result has the previous
+// ID token and its claims.
+//
+// [ErrSignInRequired] means that the refresh token is no longer valid, came
+// from another server or client, or was answered with another person's token.
+// [ErrUnknownOutcome] means that it may be spent. If the answer is wrong in
+// another way, [Error.Token] holds what was granted.
 func (a *Authenticator) Refresh(ctx context.Context, previous *Token) (*Token, error) {
 	const op = "refresh"
 	if previous == nil || previous.RefreshToken == "" {
@@ -442,7 +451,7 @@ func (a *Authenticator) Refresh(ctx context.Context, previous *Token) (*Token, e
 	}
 	if a.issuer != nil && before == nil && (len(previous.Scopes) == 0 || previous.Scopes.Contains("openid")) {
 		if err := a.issuer.Prepare(ctx); err != nil {
-			return nil, wrap(op, err) // no ID token is there to stand in for one that can't be checked
+			return nil, wrap(op, err) // no previous ID token can replace one that can't be checked
 		}
 	}
 	g, err := a.exchange(ctx, op, TokenizedPKCE{GrantType: GrantTypeRefreshToken, RefreshToken: previous.RefreshToken},
@@ -474,16 +483,16 @@ func (a *Authenticator) Refresh(ctx context.Context, previous *Token) (*Token, e
 	return token, nil
 }
 
-// previousToken is the ID token that a refresh has to go on from.
+// previousToken is the ID token that a refresh continues from.
 type previousToken struct {
 	claims  oidc.Claims
 	raw     string
-	payload []byte // nil where it wasn't checked
+	payload []byte // nil if it was not checked
 }
 
-// checkPrevious refuses, before it is spent, a refresh token that is known to
-// be another server's, client's or issuer's. An ID token that can't be read is
-// nobody's.
+// checkPrevious refuses a refresh token that is known to belong to another
+// server, client or issuer, before it is spent. An ID token that can't be read
+// belongs to none.
 func (a *Authenticator) checkPrevious(previous *Token) (*previousToken, error) {
 	if err := a.checkOrigin("the token", previous.BaseURL, previous.ClientID); err != nil {
 		return nil, err
@@ -502,17 +511,18 @@ func (a *Authenticator) checkPrevious(previous *Token) (*previousToken, error) {
 }
 
 // isClock reports whether the times of the ID token are wrong by so little that
-// a clock may be.
+// a wrong clock could be the reason.
 func (a *Authenticator) isClock(id *oidc.Token, expected oidc.Expected) bool {
 	expected.Leeway = 24 * time.Hour
 	return id.Check(expected) == nil
 }
 
-// keyPatience is how long a refreshed token waits for keys before it is stored.
+// keyPatience is how long a refreshed token waits for keys before it is stored
+// without them.
 const keyPatience = 10 * time.Second
 
-// checkRefreshed checks the ID token of a refreshed token. One that is missing,
-// or can't be checked just now, is replaced by the previous one.
+// checkRefreshed checks the ID token of a refreshed token. If it is missing, or
+// can't be checked just now, the previous one replaces it.
 func (a *Authenticator) checkRefreshed(ctx context.Context, token, previous *Token, before *previousToken) error {
 	raw := token.IDToken
 	token.IDToken, token.claims = "", nil

@@ -52,8 +52,11 @@ func TestBegin(t *testing.T) {
 			options: &BeginOptions{Extra: url.Values{"organization": {"org_1 & co"}, "screen_hint": {"signup"}, "empty": {""}, "none": nil}},
 			want:    url.Values{"organization": {"org_1 & co"}, "screen_hint": {"signup"}},
 		}, {
-			name:    "everything",
-			options: &BeginOptions{"login", "h", "c", "l", "com.example:/cb", ResponseModeFragment, time.Second, url.Values{"x": {"y"}}},
+			name: "everything",
+			options: &BeginOptions{
+				Prompt: "login", LoginHint: "h", Connection: "c", UILocales: "l", RedirectURL: "com.example:/cb",
+				ResponseMode: ResponseModeFragment, MaxAge: time.Second, Extra: url.Values{"x": {"y"}},
+			},
 			want: url.Values{
 				"prompt": {"login"}, "login_hint": {"h"}, "connection": {"c"}, "ui_locales": {"l"}, "redirect_uri": {"com.example:/cb"},
 				"response_mode": {"fragment"}, "max_age": {"1"}, "x": {"y"},

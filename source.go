@@ -12,32 +12,35 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/piecesauth/piecesauth/internal/exchange"
+	"github.com/piecesauth/piecesauth/internal/logging"
 	"github.com/piecesauth/piecesauth/internal/oidc"
 )
 
-// TokenStore keeps one token, for as many goroutines and processes as share
-// it. Package tokenfile is one, [MemoryStore] another; the function TestStore
-// of package piecesauthtest is the test for any other.
+// TokenStore keeps one token for all the goroutines and processes that share
+// it. Package tokenfile and [MemoryStore] implement it. To test another
+// implementation, use TestStore of package piecesauthtest.
 //
 // A store may have a third method, Replace(ctx, *Token) error, which stores the
-// token, or deletes what is stored where it is nil, without reading what is
-// there: [TokenSource.Save] and [TokenSource.Forget] use it, so that what can't
-// be read is mended by signing in or out. A fourth, UpdateUnless(ctx, enough,
-// fn), is Update for a store that has to wait long for others: it returns nil,
-// without running fn, once it reads a token that is enough.
+// token, or deletes the stored one if the argument is nil, without reading what
+// is stored. [TokenSource.Save] and [TokenSource.Forget] use it, so that
+// signing in or out repairs a store whose content can't be read. A fourth
+// method, UpdateUnless(ctx, enough, fn), is Update for a store that may wait a
+// long time for others: it returns nil without running fn as soon as it reads a
+// token for which enough returns true.
 type TokenStore interface {
-	// Load returns the token, which is the caller's to change, or an error that
-	// is [ErrNoToken]. It does not wait for an Update.
+	// Load returns the token, which the caller may change, or an error that is
+	// [ErrNoToken]. It does not wait for an Update.
 	Load(ctx context.Context) (*Token, error)
-	// Update runs fn with the stored token, nil where there is none, alone
-	// among all who share the store, and stores its result before it returns;
-	// nil deletes. An error of fn is returned as it is, and leaves the store as
-	// it was. The context bounds the wait for others, not the storing.
+	// Update runs fn with the stored token, or nil if there is none. No other
+	// Update of the same store runs meanwhile, in any process. It stores the
+	// result of fn before it returns; a nil result deletes the token. An error
+	// of fn is returned unchanged, and leaves the store unchanged. The context
+	// limits the wait for others, not the storing.
 	Update(ctx context.Context, fn func(context.Context, *Token) (*Token, error)) error
 }
 
-// updater is a TokenStore that asks enough about each token that it reads while
-// it waits for others, and returns without running fn once one will do.
+// updater is a TokenStore that calls enough for each token that it reads while
+// it waits for others, and returns without running fn once one is good enough.
 type updater interface {
 	UpdateUnless(ctx context.Context, enough func(*Token) bool, fn func(context.Context, *Token) (*Token, error)) error
 }
@@ -48,87 +51,88 @@ type replacer interface {
 }
 
 const (
-	refreshTimeout = 2 * exchange.Timeout // of the wait for other processes and the refresh itself
+	refreshTimeout = 2 * exchange.Timeout // for the wait for other processes and the refresh itself
 	mostWait       = 30 * time.Second     // left of a token whose callers wait for the next one
-	firstHold      = 30 * time.Second     // before something that failed is tried again, doubled each time
+	firstHold      = 30 * time.Second     // before something that failed is tried again; doubled each time
 	mostHold       = 15 * time.Minute
 	warmTimeout    = 3 * time.Second
-	besideHold     = 5 * time.Second // the same for a refresh that nobody waits for
+	besideHold     = 5 * time.Second // the same, for a refresh that nobody waits for
 )
 
-// TokenSource hands out a valid access token, refreshing the stored one when
-// it is about to expire. It is safe for concurrent use: however many callers
-// and, with a shared store, processes there are, one refresh serves them all.
-// Make one with [Authenticator.TokenSource].
+// TokenSource returns a valid access token, and refreshes the stored one when
+// it is about to expire. It is safe for concurrent use: one refresh serves all
+// callers and, with a shared store, all processes. Make one with
+// [Authenticator.TokenSource].
 type TokenSource struct {
 	auth  *Authenticator
 	store TokenStore
 
-	current atomic.Pointer[currentToken] // the latest token known, nil before the first
-	refresh atomic.Pointer[refreshRun]   // the refresh under way, nil where there is none
-	mu      sync.Mutex                   // to start a refresh, end it, or change what follows
-	changes int                          // by Save and Forget, which a refresh must not undo
-	failed  *failedRefresh               // the last one, nil where it went well
+	current atomic.Pointer[currentToken] // the latest known token, nil before the first
+	refresh atomic.Pointer[refreshRun]   // the refresh in progress, nil if there is none
+	mu      sync.Mutex                   // held to start or end a refresh, or to change the fields below
+	changes int                          // counts Save and Forget, which a refresh must not undo
+	failed  *failedRefresh               // the last failure, nil if the last refresh succeeded
 
-	// Of the refresh under way alone:
+	// Used by the refresh in progress only:
 	unsaved     *unsavedToken // nil where there is none
 	lastRefresh time.Time
-	rejections  int // refreshes that an API's refusal caused, one soon after the other
+	rejections  int // refreshes in short succession because an API refused the token
 	rejectedAt  time.Time
 }
 
-// currentToken is a token with the moments that matter, in nanoseconds of the
+// currentToken is a token with the times that matter, in nanoseconds of the
 // wall clock.
 type currentToken struct {
 	token     *Token
-	refreshAt int64 // from when on it is refreshed, while callers still get it
-	waitAt    int64 // from when on callers wait for the refresh
+	refreshAt int64 // when to refresh it, while callers still get it
+	waitAt    int64 // when callers start to wait for the refresh
 	expiry    int64
 }
 
 // unsavedToken is a token that could not be saved.
 type unsavedToken struct {
 	token *Token
-	from  string // the refresh token that it was had for
+	from  string // the refresh token that was redeemed for it
 }
 
 func (c *currentToken) good(now int64, rejected string) bool {
 	return c != nil && now < c.expiry && (rejected == "" || c.token.AccessToken != rejected)
 }
 
-// patience ends when it is time to take the token as it is.
+// patience returns a channel that closes when it is time to return the token as
+// it is.
 func (c *currentToken) patience() <-chan time.Time {
 	return time.After(time.Duration(c.expiry-time.Now().UnixNano()) / 2)
 }
 
-// refreshRun is one refresh, for all who wait for it.
+// refreshRun is one refresh, shared by all who wait for it.
 type refreshRun struct {
 	rejected string        // the access token that an API refused, if that is the reason
-	done     chan struct{} // closed when the others are set
+	done     chan struct{} // closed when the other fields are set
 	token    *Token
 	err      error
-	again    bool // look once more: there is a token that is good meanwhile
+	again    bool // look again: another token is valid by now
 }
 
-// errNotReturned is of a refresh whose store never returned, as where a test of
-// it ends.
+// errNotReturned is the error of a refresh whose store never returned.
 var errNotReturned = &Error{Op: "token", Err: errors.New("the store did not return")}
 
-// failedRefresh is what is remembered, lest it be sent again and again.
+// failedRefresh records a failure, so that the same request is not repeated at
+// once.
 type failedRefresh struct {
 	refreshToken string // another one is tried at once
 	err          error
 	until        time.Time // zero: until another one is stored
-	pauses       int       // one after the other
-	held         bool      // also where no token is at hand that would do
+	pauses       int       // how often it failed in succession
+	held         bool      // even if no valid token is at hand
 }
 
 func (f *failedRefresh) holds(refreshToken string, now time.Time) bool {
 	return f != nil && f.refreshToken == refreshToken && (f.until.IsZero() || now.Before(f.until))
 }
 
-// TokenSource returns a source of the token in the store, which is asked when a
-// token is first needed. A nil store keeps the token in memory.
+// TokenSource returns a source of the token in the store. It reads the store
+// when a token is first needed. A nil store keeps the token in memory.
 func (a *Authenticator) TokenSource(store TokenStore) *TokenSource {
 	if store == nil {
 		store = new(MemoryStore)
@@ -136,22 +140,23 @@ func (a *Authenticator) TokenSource(store TokenStore) *TokenSource {
 	return &TokenSource{auth: a, store: store}
 }
 
-// Token returns a valid token, which several callers may share: don't change it.
+// Token returns a valid token. Callers may share it and must not change it.
 //
 // Within [Config.RefreshBefore] of its expiry a token is refreshed, and the new
-// one saved before anybody gets it. Nobody waits for that while the token at
-// hand is good for more than 30 seconds, or a tenth of its lifetime if that is
-// less. After that callers wait; where the refresh fails or takes too long,
-// they get the token at hand until it expires. A refresh goes on, for a minute
-// at most, if the caller's context ends: others may wait for it, and what it
-// spends must not get lost.
+// one is saved before it is returned. Callers don't wait for that while the
+// current token is valid for more than 30 seconds, or a tenth of its lifetime
+// if that is less. After that they wait; if the refresh fails or takes too
+// long, they get the current token until it expires. A refresh continues, for a
+// minute at most, when the caller's context ends, because others may wait for
+// it and the refresh token that it spent must not be lost.
 //
-// A server may end a token early, as some do when it is refreshed; tell
-// [TokenSource.Invalidate] when an API refuses one. A token that was refreshed
-// but could not be saved is an error; it is kept, and saved first thing next
-// time. [ErrSignInRequired]: nothing is stored, or what is stored is no longer
-// good, which is remembered until something else is stored. So are a
-// Retry-After and an answer that was refused, until it is time to try again.
+// A server may end a token early; call [TokenSource.Invalidate] when an API
+// refuses one. If a refreshed token could not be saved, Token returns an error,
+// keeps the token, and saves it before anything else next time.
+// [ErrSignInRequired] means that nothing is stored, or that the stored token is
+// no longer valid; it is returned until something else is stored. After a
+// Retry-After, or an answer that was refused, the error is likewise returned
+// until it is time to try again.
 func (s *TokenSource) Token(ctx context.Context) (*Token, error) {
 	if c := s.current.Load(); c != nil && time.Now().UnixNano() < c.refreshAt {
 		return c.token, nil
@@ -187,15 +192,15 @@ func (s *TokenSource) get(ctx context.Context, rejected string) (*Token, error) 
 	}
 }
 
-// holdsOff reports whether a refresh of the token failed so lately that it
-// isn't worth another one yet.
+// holdsOff reports whether a refresh of the token failed so recently that it is
+// too early for another.
 func (s *TokenSource) holdsOff(t *Token, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.failed.holds(t.RefreshToken, now)
 }
 
-// join returns the refresh that is under way, or starts one.
+// join returns the refresh in progress, or starts one.
 func (s *TokenSource) join(ctx context.Context, rejected string) *refreshRun {
 	if run := s.refresh.Load(); run != nil {
 		return run
@@ -207,7 +212,7 @@ func (s *TokenSource) join(ctx context.Context, rejected string) *refreshRun {
 	}
 	run := &refreshRun{rejected: rejected, done: make(chan struct{})}
 	if c := s.current.Load(); c.good(time.Now().UnixNano(), rejected) && time.Now().UnixNano() < c.refreshAt {
-		run.token = c.token // of a refresh that ended just now
+		run.token = c.token // from a refresh that ended just now
 		close(run.done)
 		return run
 	}
@@ -216,8 +221,8 @@ func (s *TokenSource) join(ctx context.Context, rejected string) *refreshRun {
 	return run
 }
 
-// await waits for the refresh, but no longer than the token at hand, if there
-// is one, is good for. It returns nothing where there is to look once more.
+// await waits for the refresh, but not longer than the current token, if there
+// is one, is valid. It returns nothing if the caller has to look again.
 func (s *TokenSource) await(ctx context.Context, run *refreshRun, atHand *currentToken, rejected string) (*Token, error) {
 	var tooLong <-chan time.Time
 	if atHand != nil {
@@ -243,15 +248,15 @@ func (s *TokenSource) await(ctx context.Context, run *refreshRun, atHand *curren
 		return c.token, nil
 	case run.rejected != rejected:
 		return nil, nil
-	case run.err == nil: // can't be: a refresh doesn't return what it replaces
+	case run.err == nil: // cannot happen: a refresh doesn't return the token that it replaces
 		return nil, &Error{Op: "token", Err: errRejectedLately}
 	}
 	return nil, run.err
 }
 
-// run gets a token and tells those who wait.
+// run obtains a token and tells those who wait.
 func (s *TokenSource) run(ctx context.Context, run *refreshRun, changes int) {
-	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	ctx, cancel := context.WithTimeout(logging.With(ctx, s.auth.logger), refreshTimeout)
 	defer cancel()
 	run.err = errNotReturned
 	defer func() {
@@ -282,8 +287,8 @@ func (s *TokenSource) run(ctx context.Context, run *refreshRun, changes int) {
 	run.token, run.err = token, err
 }
 
-// panicCause makes an error of a panic of a store or a transport, without what
-// the panic may repeat.
+// panicCause returns an error for a panic of a store or a transport, without
+// the text of the panic, which may hold a secret.
 func panicCause(p any) error {
 	if err, ok := p.(runtime.Error); ok {
 		return fmt.Errorf("the store or the transport panicked: %s", exchange.Printable(err.Error()))
@@ -291,7 +296,7 @@ func panicCause(p any) error {
 	return fmt.Errorf("the store or the transport panicked with a %T", p)
 }
 
-// setCurrent remembers the token; the caller has s.mu.
+// setCurrent sets the current token; the caller holds s.mu.
 func (s *TokenSource) setCurrent(t *Token) {
 	if t == nil || t.AccessToken == "" {
 		s.current.Store(nil)
@@ -306,14 +311,14 @@ func (s *TokenSource) setCurrent(t *Token) {
 	s.current.Store(c)
 }
 
-// margins are how long before its expiry the token is refreshed, and how long
-// before it callers wait for that.
+// margins returns how long before its expiry the token is refreshed, and how
+// long before it callers wait for that.
 func (s *TokenSource) margins(t *Token) (before, wait time.Duration) {
 	before = min(s.auth.config.RefreshBefore, t.lifetime()/4)
 	return before, min(before, mostWait, t.lifetime()/10)
 }
 
-// Save stores the token of a sign-in in place of any other.
+// Save stores the token of a sign-in, in place of any other.
 func (s *TokenSource) Save(ctx context.Context, token *Token) error {
 	if token == nil || token.AccessToken == "" && token.RefreshToken == "" {
 		return &Error{Op: "token", Err: fmt.Errorf("AccessToken %w", errEmpty)}
@@ -321,11 +326,13 @@ func (s *TokenSource) Save(ctx context.Context, token *Token) error {
 	return s.change(ctx, token.clone())
 }
 
-// Forget deletes the stored token. The server still takes it until it expires.
+// Forget deletes the stored token. The server still accepts it until it
+// expires.
 func (s *TokenSource) Forget(ctx context.Context) error { return s.change(ctx, nil) }
 
 func (s *TokenSource) change(ctx context.Context, token *Token) error {
 	var err error
+	ctx = logging.With(ctx, s.auth.logger)
 	if store, ok := s.store.(replacer); ok {
 		err = store.Replace(ctx, token)
 	} else {
@@ -342,7 +349,7 @@ func (s *TokenSource) change(ctx context.Context, token *Token) error {
 	return nil
 }
 
-// ofStore makes an Error of what a store returned.
+// ofStore returns an *Error for what a store returned.
 func ofStore(err error) error {
 	var e *Error
 	if errors.As(err, &e) {
@@ -351,12 +358,12 @@ func ofStore(err error) error {
 	return &Error{Op: "token", Err: err}
 }
 
-// Invalidate says that an API refused the token, for all that its expiry says.
-// The next token is another: the one that somebody else has stored meanwhile,
-// or a refreshed one. [ErrSignInRequired]: the server takes the refresh token no
-// more either, and the stored token is deleted. A token that was refreshed
-// moments ago is not refreshed again, which is an error with RetryAfter; where
-// the stored token is another person's, that is [ErrSubjectMismatch].
+// Invalidate tells the source that an API refused the token before its expiry.
+// The next token is another one: one that was stored meanwhile, or a refreshed
+// one. [ErrSignInRequired] means that the server refuses the refresh token too;
+// the stored token is then deleted. A token that was refreshed only moments ago
+// is not refreshed again; the error has a RetryAfter. If the stored token is
+// another person's, the error is [ErrSubjectMismatch].
 func (s *TokenSource) Invalidate(ctx context.Context, rejected *Token) error {
 	if rejected == nil || rejected.AccessToken == "" {
 		return &Error{Op: "token", Err: fmt.Errorf("AccessToken %w", errEmpty)}
@@ -365,7 +372,7 @@ func (s *TokenSource) Invalidate(ctx context.Context, rejected *Token) error {
 	return err
 }
 
-// replacement returns a token of the same person in place of one that an API
+// replacement returns a token of the same person, in place of one that an API
 // refused.
 func (s *TokenSource) replacement(ctx context.Context, rejected *Token) (*Token, error) {
 	token, err := s.get(ctx, rejected.AccessToken)
@@ -380,9 +387,8 @@ func (s *TokenSource) replacement(ctx context.Context, rejected *Token) (*Token,
 }
 
 // UserInfo returns the profile of the person whose token it is, as
-// [Authenticator.UserInfo] does. Where the server refuses the token with 401,
-// it is replaced, as by [TokenSource.Invalidate], and the profile asked for
-// once more.
+// [Authenticator.UserInfo] does. If the server refuses the token with 401,
+// UserInfo replaces it, as [TokenSource.Invalidate] does, and asks once more.
 func (s *TokenSource) UserInfo(ctx context.Context) (*User, error) {
 	token, err := s.Token(ctx)
 	if err != nil {
@@ -399,14 +405,14 @@ func (s *TokenSource) UserInfo(ctx context.Context) (*User, error) {
 	case errors.Is(cause, ErrSignInRequired) || errors.Is(cause, ErrSubjectMismatch):
 		return nil, cause
 	}
-	return nil, err // which says what is wrong better
+	return nil, err // the first error explains the problem better
 }
 
-// Format prints nothing of the token, whatever the verb.
+// Format prints nothing of the token, for every verb.
 func (s *TokenSource) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, "TokenSource") }
 
-// OAuth2 adapts s to libraries that take an [oauth2.TokenSource], for as long
-// as ctx lasts. Its tokens have no refresh token, which only s may use.
+// OAuth2 adapts s to libraries that need an [oauth2.TokenSource], until ctx
+// ends. Its tokens have no refresh token, because only s may use that.
 func (s *TokenSource) OAuth2(ctx context.Context) oauth2.TokenSource { return oauth2Source{ctx, s} }
 
 type oauth2Source struct {
@@ -414,7 +420,7 @@ type oauth2Source struct {
 	source *TokenSource
 }
 
-// Format prints nothing of the token, whatever the verb.
+// Format prints nothing of the token, for every verb.
 func (o oauth2Source) Format(f fmt.State, verb rune) { o.source.Format(f, verb) }
 
 func (o oauth2Source) Token() (*oauth2.Token, error) {
@@ -425,8 +431,8 @@ func (o oauth2Source) Token() (*oauth2.Token, error) {
 	return &oauth2.Token{AccessToken: t.AccessToken, TokenType: t.TokenType, Expiry: t.Expiry}, nil
 }
 
-// readable returns the token without an ID token that can't be read, which
-// would be in everybody's way for ever.
+// readable returns the token without its ID token if that can't be read,
+// because it would make every later refresh fail.
 func readable(t *Token) *Token {
 	if t != nil && t.IDToken != "" {
 		if _, err := oidc.Parse(t.IDToken); err != nil {
@@ -436,11 +442,11 @@ func readable(t *Token) *Token {
 	return t
 }
 
-// MemoryStore is a [TokenStore] in memory, for as long as the process lasts.
-// The zero value is empty and ready for use; it must not be copied.
+// MemoryStore is a [TokenStore] in memory; its token is lost when the process
+// ends. The zero value is empty and ready to use. It must not be copied.
 type MemoryStore struct {
 	once  sync.Once
-	turn  chan struct{} // holds one item while nobody updates
+	turn  chan struct{} // holds one item while no update runs
 	token atomic.Pointer[Token]
 }
 
@@ -456,7 +462,8 @@ func (m *MemoryStore) Load(ctx context.Context) (*Token, error) {
 	return t, nil
 }
 
-// Update runs fn alone, with a copy of the token, and keeps a copy of its result.
+// Update runs fn with a copy of the token, one call at a time, and keeps a copy
+// of its result.
 func (m *MemoryStore) Update(ctx context.Context, fn func(context.Context, *Token) (*Token, error)) error {
 	m.once.Do(func() {
 		m.turn = make(chan struct{}, 1)
@@ -479,5 +486,5 @@ func (m *MemoryStore) Update(ctx context.Context, fn func(context.Context, *Toke
 	return nil
 }
 
-// Format prints nothing of the token, whatever the verb.
+// Format prints nothing of the token, for every verb.
 func (m *MemoryStore) Format(f fmt.State, _ rune) { _, _ = fmt.Fprint(f, "MemoryStore") }

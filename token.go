@@ -2,11 +2,9 @@ package piecesauth
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/piecesauth/piecesauth/internal/oidc"
@@ -14,44 +12,44 @@ import (
 	"github.com/piecesauth/piecesauth/internal/strictjson"
 )
 
-// Token is what a sign-in returns, and what a [TokenStore] keeps: its JSON form
-// is stable and holds the secrets; every printed form leaves them out.
+// Token is the result of a sign-in, and what a [TokenStore] keeps. Its JSON
+// form is stable and includes the secrets; printing it shows none of them.
 type Token struct {
-	// AccessToken opens the API of the audience, and the profile.
+	// AccessToken gives access to the API of the audience, and to the profile.
 	AccessToken string `json:"access_token" secret:"true"`
 	// TokenType is "Bearer".
 	TokenType string `json:"token_type"`
-	// RefreshToken is what a new token is had for later; it comes with the
-	// scope offline_access.
+	// RefreshToken obtains a new access token later. It comes with the scope
+	// offline_access.
 	RefreshToken string `json:"refresh_token,omitempty" secret:"true"`
-	// IDToken says who signed in, as a signed JWT; see [Token.Claims].
+	// IDToken identifies the person, as a signed JWT; see [Token.Claims].
 	IDToken string `json:"id_token,omitempty" secret:"true"`
-	// Scopes is what was granted; where the server doesn't say, what was asked
-	// for (RFC 6749 §5.1).
+	// Scopes lists the granted scopes or, if the server does not say, those
+	// that were asked for (RFC 6749 §5.1).
 	Scopes Scopes `json:"scope,omitempty"`
 	// Expiry is when the access token expires, by the wall clock of this
-	// machine; zero where the server doesn't say.
+	// machine. It is zero if the server does not say.
 	Expiry time.Time `json:"expiry,omitzero"`
-	// Obtained is when the access token was asked for, by the same clock.
+	// Obtained is when the access token was requested, by the same clock.
 	Obtained time.Time `json:"obtained,omitzero"`
-	// BaseURL and ClientID are the server that granted the token, and the
-	// client that it granted it to. It is used with no other. Tokens made by
-	// hand may leave them out.
+	// BaseURL and ClientID are the server that granted the token and the client
+	// that it was granted to. The token is used with no others. They may be
+	// empty in a token made by hand.
 	BaseURL  string `json:"base_url,omitempty"`
 	ClientID string `json:"client_id,omitempty"`
 
-	claims []byte // of IDToken, once it was checked
+	claims []byte // of IDToken, once it has been checked
 }
 
 // Valid reports whether t has an access token that has not expired. The server
-// may have revoked it all the same.
+// may have revoked it nevertheless.
 func (t *Token) Valid() bool { return t != nil && t.AccessToken != "" && t.left(time.Now()) > 0 }
 
-// forever is what is left of a token that doesn't expire.
+// forever is the time left of a token that doesn't expire.
 const forever = time.Duration(1<<63 - 1)
 
-// left is how long the access token is good for, by the wall clock: the
-// monotonic one stands still while the machine sleeps.
+// left returns how long the access token is still valid, by the wall clock: the
+// monotonic one stops while the machine sleeps.
 func (t *Token) left(now time.Time) time.Duration {
 	if t.Expiry.IsZero() {
 		return forever
@@ -59,8 +57,8 @@ func (t *Token) left(now time.Time) time.Duration {
 	return t.Expiry.Round(0).Sub(now.Round(0))
 }
 
-// lifetime is how long the access token was good for when it was asked for, or
-// for as long as anybody cares where that isn't known.
+// lifetime returns how long the access token was valid when it was requested,
+// or forever if that isn't known.
 func (t *Token) lifetime() time.Duration {
 	if t.Expiry.IsZero() || t.Obtained.IsZero() || !t.Expiry.After(t.Obtained) {
 		return forever
@@ -77,11 +75,12 @@ func (t *Token) clone() *Token {
 	return &c
 }
 
-// Claims decodes the claims of the ID token into v, as [encoding/json] does,
-// but for names that differ in case alone from a field's tag. It fails with
-// [ErrNotVerified] unless the ID token was checked in this process, by
-// [Authenticator.Complete], [Authenticator.Refresh] or [Authenticator.Verify]:
-// a token that was read from a store has to go through Verify first.
+// Claims decodes the claims of the ID token into v. It works like
+// [encoding/json], except that names must match a field's tag in case too. It
+// fails with [ErrNotVerified] unless the ID token was checked in this process,
+// by [Authenticator.Complete], [Authenticator.Refresh] or
+// [Authenticator.Verify]: pass a token that was read from a store to Verify
+// first.
 func (t *Token) Claims(v any) error {
 	switch {
 	case t == nil || t.IDToken == "":
@@ -95,14 +94,14 @@ func (t *Token) Claims(v any) error {
 	return nil
 }
 
-// Format prints t without its secrets, whatever the verb.
+// Format prints t without its secrets, for every verb.
 func (t Token) Format(s fmt.State, _ rune) { redact.Write(s, t) }
 
 // LogValue logs t without its secrets.
 func (t Token) LogValue() slog.Value { return redact.Value(t) }
 
-// checkOrigin refuses a token of another server or client: what is known of one
-// is not sent to another.
+// checkOrigin refuses a token of another server or client, so that it is never
+// sent to the wrong one.
 func (a *Authenticator) checkOrigin(what, baseURL, clientID string) error {
 	switch {
 	case baseURL != "" && baseURL != a.base.String():
@@ -113,46 +112,12 @@ func (a *Authenticator) checkOrigin(what, baseURL, clientID string) error {
 	return nil
 }
 
-// newToken makes a Token of the token endpoint's answer to a request that was
-// sent at the time given. The access token alone decides whether it can be used
-// (RFC 6749 §5.1); the token beside the error is what can be kept of it all.
-func (a *Authenticator) newToken(w *OAuthToken, sent time.Time) (*Token, error) {
-	t := &Token{
-		AccessToken: w.AccessToken, TokenType: string(TokenTypeBearer), IDToken: w.IDToken,
-		RefreshToken: w.RefreshToken, Scopes: strings.Fields(w.Scope),
-		Obtained: sent.Round(0).UTC(), BaseURL: a.base.String(), ClientID: a.config.ClientID,
-	}
-	if w.ExpiresIn != 0 {
-		t.Expiry = t.Obtained.Add(w.ExpiresIn.Duration())
-	}
-	if !isToken(w.RefreshToken) {
-		t.RefreshToken = ""
-	}
-	switch {
-	case w.AccessToken == "":
-		return t, errors.New("the answer has no access_token")
-	case !isToken(w.AccessToken):
-		t.AccessToken = ""
-		return t, errors.New("the answer has a token with characters that none may have (RFC 6749 appendix A)")
-	case w.TokenType != "" && !strings.EqualFold(string(w.TokenType), string(TokenTypeBearer)):
-		t.TokenType = string(w.TokenType)
-		return t, errors.New("the answer's token_type is not Bearer")
-	}
-	return t, nil
-}
-
-// isToken reports whether s has only the characters that a token may have
-// (RFC 6749 appendix A.12 and A.17).
-func isToken(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r > '~' })
-}
-
-// Verify checks the ID token of a token that was read from storage, as
-// [Authenticator.Complete] does but for the attempt's nonce and age, and
-// returns a copy of the token whose [Token.Claims] work. It fails with
-// [ErrNotVerified] where there is no ID token. One that a refresh carried over
-// may no longer pass: it has expired, or its at_hash is of an earlier access
-// token.
+// Verify checks the ID token of a token that was read from storage, and returns
+// a copy of the token whose [Token.Claims] work. The checks are those of
+// [Authenticator.Complete], except for the attempt's nonce and age. It fails
+// with [ErrNotVerified] if there is no ID token. An ID token that a refresh
+// carried over may no longer pass, because it has expired or its at_hash
+// belongs to an earlier access token.
 func (a *Authenticator) Verify(ctx context.Context, token *Token) (*Token, error) {
 	const op = "verify"
 	if token == nil || token.IDToken == "" {
@@ -173,15 +138,16 @@ func (a *Authenticator) Verify(ctx context.Context, token *Token) (*Token, error
 	return &checked, nil
 }
 
-// expected is what holds for every ID token that comes with the access token.
+// expected returns what must hold for every ID token that comes with the access
+// token.
 func (a *Authenticator) expected(accessToken string) oidc.Expected {
 	return oidc.Expected{
 		Issuer: a.config.Issuer, ClientID: a.config.ClientID, AccessToken: accessToken, Leeway: a.config.Leeway,
 	}
 }
 
-// person returns issuer and subject of the ID token, "" where there is none or
-// it can't be read. It serves for refusing alone: the token need not have been
+// person returns issuer and subject of the ID token, or "" if there is none or
+// it can't be read. It is only used to refuse, so the token need not have been
 // checked.
 func (t *Token) person() (issuer, subject string) {
 	if t == nil || t.IDToken == "" {

@@ -1,6 +1,7 @@
 package fleet_test
 
 import (
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -40,24 +41,37 @@ func expire(t testing.TB, replicas []*process, a *authServer, people int) time.D
 }
 
 // Two hundred people's tokens expire at once, on four replicas with a pool of
-// five connections each, at a server that takes half a second.
+// five connections each, at a server that takes half a second: one refresh for
+// each of them, in every round. Times are bench-fleet's to judge. Here it is
+// only to be seen that no connection is held while the server is asked: whoever
+// holds one can't be faster than the floor in any round, however fast the machine;
+// and a busy machine may be slow in some.
 func TestFleetExpiry(t *testing.T) {
-	bars := map[string]time.Duration{"postgres": 2 * time.Second, "mariadb": 2 * time.Second, "redis": 1500 * time.Millisecond}
-	onEach(t, func(t *testing.T, d database) {
-		a := startAuth(t, authConfig{Lifetime: time.Hour, Before: 500 * time.Millisecond})
-		replicas := startReplicas(t, fleetReplicas, replicaConfig{DB: d}, a)
-		var best time.Duration
-		for range 10 { // the machine may be busy with something else
-			signIn(t, d, a, fleetPeople)
-			took := expire(t, replicas, a, fleetPeople)
-			t.Logf("%s: %v", d.Name, took)
-			if best == 0 || took < best {
-				best = took
+	const takes, rounds = 500 * time.Millisecond, 3
+	measure := func(t *testing.T, d database, rowLock bool) (floor, fastest time.Duration) {
+		a := startAuth(t, authConfig{Lifetime: time.Hour, Before: takes})
+		replicas := startReplicas(t, fleetReplicas, replicaConfig{DB: d, RowLock: rowLock}, a)
+		var all []time.Duration
+		for range rounds {
+			if rowLock {
+				signInBare(t, d, a, fleetPeople)
+			} else {
+				signIn(t, d, a, fleetPeople)
 			}
-			if best <= bars[d.Name] {
+			all = append(all, expire(t, replicas, a, fleetPeople))
+			if rowLock {
 				break
 			}
 		}
-		require.LessOrEqual(t, best, bars[d.Name])
+		t.Logf("%s: %v", d.Name, all)
+		return takes * fleetPeople / time.Duration(fleetReplicas*d.Pool), slices.Min(all)
+	}
+	onEach(t, func(t *testing.T, d database) {
+		floor, fastest := measure(t, d, false)
+		require.Less(t, fastest, floor)
+	})
+	t.Run("a row's lock", func(t *testing.T) {
+		floor, fastest := measure(t, the(t, "postgres"), true)
+		require.Greater(t, fastest, floor, "what others are measured against")
 	})
 }

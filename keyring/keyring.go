@@ -1,18 +1,19 @@
-// Package keyring keeps the key that a token is sealed with in the system's
-// credential store: the Keychain of macOS, the Credential Manager of Windows, or on
-// Linux and the BSDs a Secret Service, such as GNOME Keyring, KWallet or KeePassXC.
+// Package keyring keeps the key that seals a token in the system's credential
+// store: the Keychain of macOS, the Credential Manager of Windows, or, on Linux
+// and the BSDs, a Secret Service such as GNOME Keyring, KWallet or KeePassXC.
 //
 //	store, err := tokenfile.New(path, tokenfile.Sealed(keyring.Key("my-app", "default")))
 //
-// The store holds the key alone, and the token is in the file: whole tokens are
-// longer than some stores allow, and a store can't keep two processes from
-// overwriting each other's.
+// Only the key is in the credential store; the token is in the file. Whole
+// tokens are longer than some stores allow, and a credential store can't
+// prevent two processes from overwriting each other's token.
 //
 // # The entry
 //
-// It is text, "piecesauth-key-1" and then, each after a space, one or more keys of 32
-// bytes in base64: the first seals, all open. To rotate, put a new key before the
-// old one, and take the old one out when the file has been written anew.
+// The entry is text: "piecesauth-key-1", then one or more keys of 32 bytes in
+// base64, each after a space. The first one seals, and all of them open. To
+// rotate, put a new key before the old one, and remove the old one when the
+// file has been written again.
 package keyring
 
 import (
@@ -29,8 +30,8 @@ import (
 	"github.com/piecesauth/piecesauth/seal"
 )
 
-// ErrUnavailable is the error where there is no credential store, or it is locked,
-// refuses, or does not answer before the context ends.
+// ErrUnavailable means that there is no credential store, or that it is locked,
+// refuses access, or does not answer before the context ends.
 var ErrUnavailable = errors.New("keyring: no credential store can be used; unlock or start one (on Linux a Secret Service, such as gnome-keyring), or pass tokenfile.Sealed a key that is kept elsewhere")
 
 const (
@@ -39,20 +40,22 @@ const (
 	keySize = 32
 )
 
-// Key returns a function for tokenfile.Sealed. It reads the key that the credential
-// store has for this service (the program's name, say) and account; where there is
-// none, it makes one of 32 random bytes. It asks the store each time.
+// Key returns a function for tokenfile.Sealed. The function reads the key that
+// the credential store has for this service (for example the program's name)
+// and account. If there is none, it makes one of 32 random bytes. It asks the
+// store each time.
 //
-// A store may ask the person to unlock it, and has no way to be told that nobody
-// waits any longer. If the context ends first the function returns, with
-// [ErrUnavailable]; the one call that blocks ends when the store answers, and its
-// answer is dropped. On Linux the library below keeps its connection to the bus, and
-// two goroutines for it, until the program ends.
+// A store may ask the person to unlock it, and can't be told that nobody is
+// waiting any longer. If the context ends first, the function returns
+// [ErrUnavailable]; the blocked call ends when the store answers, and its
+// answer is dropped. On Linux the underlying library keeps its connection to
+// the bus, and two goroutines for it, until the program ends.
 func Key(service, account string) func(context.Context) (*seal.Sealer, error) {
 	return key(service, account, credentials{get: keyring.Get, set: keyring.Set})
 }
 
-// credentials is a credential store; its calls may block for as long as they like.
+// credentials is a credential store; its calls may block for any length of
+// time.
 type credentials struct {
 	get func(service, account string) (string, error)
 	set func(service, account, entry string) error
@@ -109,8 +112,8 @@ func newEntry() string {
 	return header + " " + base64.StdEncoding.EncodeToString(secret)
 }
 
-// open makes a Sealer of an entry. No error quotes it, nor the account, which may
-// be a person's.
+// open makes a Sealer from an entry. Its errors quote neither the entry nor the
+// account, which may identify a person.
 func open(entry, service string) (*seal.Sealer, error) {
 	fields := strings.Fields(entry)
 	if len(fields) == 0 || !strings.HasPrefix(fields[0], headers) {

@@ -15,24 +15,23 @@ import (
 	"github.com/cli/browser"
 )
 
-// openerTimeout is how long an opener has to fail. One that is still there
-// afterwards shows the page, or is kept by a browser until its window closes.
+// openerTimeout is how long an opener has to fail. One that is still running
+// afterwards is showing the page, or waits until the browser's window closes.
 const openerTimeout = 3 * time.Second
 
-// OpenBrowser shows a web page to the person at this machine: the page of
-// [piecesauth.Authenticator.LogoutURL], say. [SignIn] opens the sign-in page
-// by it.
+// OpenBrowser shows a web page to the person at this machine, such as the page
+// of [piecesauth.Authenticator.LogoutURL]. [SignIn] uses it to open the sign-in
+// page.
 //
-// The commands in $BROWSER come first: they are separated by colons
+// It tries the commands in $BROWSER first: they are separated by colons
 // (semicolons on Windows), may have arguments and quotes, and get the URL in
-// the place of %s, else as their last argument (%c is a colon, %% a percent
-// sign); none alone opens nothing. Then comes wslview under WSL,
-// then the browser of the system. No shell is involved: the URL is one
-// argument, whatever it holds.
+// place of %s, or as their last argument (%c is a colon, %% a percent sign);
+// the value none opens nothing. Next it tries wslview under WSL, and then the
+// system's browser. It uses no shell: the URL is always one argument.
 //
-// OpenBrowser returns when the page was handed over, and after 3 seconds at
-// the latest; a command that is still running then goes on, and its later end
-// is nobody's error.
+// OpenBrowser returns when the page has been handed over, and after 3 seconds
+// at the latest; a command that is still running then continues, and how it
+// ends is ignored.
 func OpenBrowser(url string) error {
 	if err := openWithin(url, openerTimeout); err != nil {
 		return fmt.Errorf("loopback: no browser opened, set $BROWSER to one: %w", err)
@@ -58,8 +57,8 @@ func openWithin(page string, wait time.Duration) error {
 
 func unprintable(r rune) bool { return unicode.IsSpace(r) || !unicode.IsPrint(r) }
 
-// open tries one command after the other. One that fails after the wait had
-// shown the page: a window that was closed must not open in another browser.
+// open tries one command after another. One that fails after the wait had shown
+// the page: a window that was closed must not open again in another browser.
 func open(page string, wait time.Duration) error {
 	if !browserWanted(os.Getenv) {
 		return errors.New("$BROWSER is none")
@@ -75,12 +74,13 @@ func open(page string, wait time.Duration) error {
 	return browser.OpenURL(page)
 }
 
-// hush keeps what a browser prints out of the program's output. The library
-// has these two variables for it, and no other way; nil is the null device,
-// while an io.Writer would hold up Run until the browser ends.
+// hush keeps the output of a browser out of the program's output. The library
+// offers only these two variables for it. They are nil, which is the null
+// device, because with an io.Writer Run would not return until the browser
+// ends.
 var hush = sync.OnceFunc(func() { browser.Stdout, browser.Stderr = nil, nil })
 
-// commands returns what comes before the system's own browser.
+// commands returns the commands to try before the system's own browser.
 func commands(goos string, getenv func(string) string, page string) [][]string {
 	separator := ":"
 	if goos == "windows" {
@@ -98,10 +98,10 @@ func commands(goos string, getenv func(string) string, page string) [][]string {
 	return all
 }
 
-// command returns the program and arguments of one item of $BROWSER, nil where
+// command returns the program and arguments of one item of $BROWSER, or nil if
 // there are none.
 func command(item, page string) []string {
-	// An ampersand asks a shell not to wait, which nobody here does.
+	// An ampersand asks a shell not to wait; no shell is used here.
 	item = strings.TrimSpace(strings.TrimSuffix(strings.TrimSpace(item), "&"))
 	words := split(item)
 	if _, err := exec.LookPath(item); err == nil {
@@ -149,21 +149,21 @@ func split(text string) []string {
 	return words
 }
 
-// browserChosen reports whether the person says what to open pages with, which
-// an editor's remote session does, too.
+// browserChosen reports whether the person has chosen what to open pages with.
+// The remote session of an editor does so too.
 func browserChosen() bool { return os.Getenv("BROWSER") != "" }
 
-// browserWanted reports whether anything may be opened: none is what many
-// programs take for no.
+// browserWanted reports whether anything may be opened; many programs take the
+// value none to mean no.
 func browserWanted(getenv func(string) string) bool {
 	return strings.TrimSpace(getenv("BROWSER")) != "none"
 }
 
 func browserMissing() bool { return missing(runtime.GOOS, os.Getenv) }
 
-// missing reports whether a browser that opened would not be seen: over SSH,
-// or in a container or on a server, which have no display. WSL has none
-// either, but reaches the browser of Windows where interop is on.
+// missing reports whether a browser that opened would not be seen: over SSH, or
+// in a container or on a server without a display. WSL has no display either,
+// but reaches the browser of Windows if interop is enabled.
 func missing(goos string, getenv func(string) string) bool {
 	if getenv("SSH_CONNECTION") != "" || getenv("SSH_TTY") != "" {
 		return true

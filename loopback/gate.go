@@ -10,14 +10,14 @@ import (
 const (
 	maxConns = 20
 	// grace is how long a connection may take before it has to make room for
-	// others. The request of a browser on this machine is there at once.
+	// others. A browser on this machine sends its request at once.
 	grace = 250 * time.Millisecond
 )
 
-// gate bounds the number of open connections. When there is no room, those
-// that were open for longer than grace are closed, so that slow ones can't
-// keep the browser out; meanwhile new ones wait in the kernel's queue, so that
-// fast ones can't push the browser out either.
+// gate limits the number of open connections. When there is no room, it closes
+// those that have been open for longer than grace, so that slow ones can't keep
+// the browser out. Meanwhile new ones wait in the kernel's queue, so that fast
+// ones can't push the browser out either.
 type gate struct {
 	slots chan struct{}
 	tls   chan struct{} // a browser tried https
@@ -40,8 +40,8 @@ func (g *gate) enter() {
 	}
 }
 
-// evict closes the connections that are over their grace, and says how long
-// the oldest of the others has left.
+// evict closes the connections that have exceeded their grace, and returns how
+// long the oldest of the others has left.
 func (g *gate) evict() time.Duration {
 	g.mu.Lock()
 	var late []*gatedConn
@@ -62,7 +62,7 @@ func (g *gate) evict() time.Duration {
 	return wait
 }
 
-// gatedListener accepts connections that went through the gate.
+// gatedListener accepts connections that have passed the gate.
 type gatedListener struct {
 	net.Listener
 	gate *gate
@@ -75,7 +75,7 @@ func (l gatedListener) Accept() (net.Conn, error) {
 	}
 	l.gate.enter()
 	conn := &gatedConn{
-		TCPConn:  c.(*net.TCPConn), // what a TCP listener gives
+		TCPConn:  c.(*net.TCPConn), // a TCP listener returns no other type
 		gate:     l.gate,
 		accepted: time.Now(),
 		closed:   make(chan struct{}),
@@ -86,13 +86,13 @@ func (l gatedListener) Accept() (net.Conn, error) {
 	return conn, nil
 }
 
-// gatedConn returns its slot when it is closed. It embeds the *net.TCPConn
-// for its CloseWrite, by which net/http makes sure that an answer arrives.
+// gatedConn frees its slot when it is closed. It embeds the *net.TCPConn for
+// its CloseWrite, which net/http uses to make sure that an answer arrives.
 type gatedConn struct {
 	*net.TCPConn
 	gate     *gate
 	accepted time.Time
-	claimed  atomic.Bool // it brought the callback: not to be evicted
+	claimed  atomic.Bool // it brought the callback, and must not be evicted
 	begun    atomic.Bool // something was read
 	once     sync.Once
 	closed   chan struct{}
@@ -100,8 +100,8 @@ type gatedConn struct {
 
 type connKey struct{} // of the connection in a request's context
 
-// Read notes a connection that begins as TLS does: the browser makes https of
-// the http that it was sent to, and says no more than that it can't connect.
+// Read notices a connection that begins as TLS does: the browser has turned
+// http into https, and reports only that it can't connect.
 func (c *gatedConn) Read(p []byte) (int, error) {
 	n, err := c.TCPConn.Read(p)
 	const handshake = 22 // RFC 8446 §5.1

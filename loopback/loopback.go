@@ -1,23 +1,23 @@
 // Package loopback signs a person in with the system browser (RFC 8252) and
-// catches the redirect on this machine.
+// receives the redirect on this machine.
 //
 //	token, err := loopback.SignIn(ctx, auth, loopback.Options{Output: os.Stderr})
 //
-// [SignIn] is the whole journey, [Token] takes it only where no good token is
-// stored. [Listen] is the receiver alone, for programs that show the sign-in
-// page, or the way to it, themselves; [OpenBrowser] is what shows it.
+// [SignIn] does the whole sign-in; [Token] does it only if no valid token is
+// stored. [Listen] returns just the receiver, for programs that show the
+// sign-in page themselves. [OpenBrowser] opens a page in the browser.
 //
-// Any program and any web page can send requests to a port of this machine.
-// The receiver therefore answers 4xx to whatever does not carry the state of
-// the attempt, and keeps waiting; it holds few connections, closes the slow
-// ones first, and needs little memory for any of them.
+// Any program and any web page can send requests to a port of this machine. The
+// receiver therefore answers 4xx to any request that does not carry the state
+// of the attempt, and keeps waiting. It holds few connections, closes the slow
+// ones first, and needs little memory for each.
 //
-// What the authorization server or its callback is to blame for is a
-// *[piecesauth.Error]: the errors of Begin and Complete, as they are, and a
-// callback with the right state that can't be used. What happens on this
-// machine is not: a port in use, no browser, Output or Input that fails, and
-// the end of the context are errors that begin with "loopback:" and wrap their
-// cause. All are one line and hold no secret.
+// Errors caused by the authorization server or its callback are a
+// *[piecesauth.Error]: the errors of Begin and Complete, unchanged, and one for
+// a callback with the right state that can't be used. Errors of this machine,
+// such as a port in use, no browser, a failing Output or Input, or the end of
+// the context, begin with "loopback:" and wrap their cause. All are one line
+// and hold no secret.
 package loopback
 
 import (
@@ -34,60 +34,62 @@ import (
 	"github.com/piecesauth/piecesauth"
 )
 
-// Options say how [SignIn] goes about it. The zero value listens where Pieces
-// documents it, and opens the system browser.
+// Options are the options of [SignIn] and [Token]. The zero value listens on
+// the redirect URL that Pieces documents, and opens the system browser.
 type Options struct {
-	// RedirectURLs are those registered for the client: the browser comes back
-	// to the first whose port is free. Empty: RedirectURL.
+	// RedirectURLs are the redirect URLs registered for the client; the first
+	// one whose port is free is used. If it is empty, RedirectURL is used.
 	RedirectURLs []string
 
-	// RedirectURL is where the browser comes back to, as registered for the
-	// client. Port 0 takes a free one, for servers that take any (RFC 8252
-	// §7.3). Empty: that of Begin, else that of piecesauth.Config, else the
-	// documented http://localhost:3000/pkce/response/code. See [Listen].
+	// RedirectURL is where the browser comes back to. It must be registered for
+	// the client. Port 0 takes a free port, for servers that accept any (RFC
+	// 8252 §7.3). If it is empty, the RedirectURL of Begin is used, or else
+	// that of piecesauth.Config, or else the documented
+	// http://localhost:3000/pkce/response/code. See [Listen].
 	RedirectURL string
 
-	// Begin is passed on to piecesauth.Authenticator.Begin. With Input, an
-	// empty ResponseMode takes query for the configured form_post.
+	// Begin is passed to piecesauth.Authenticator.Begin. With Input, an empty
+	// ResponseMode becomes query if form_post is configured.
 	Begin *piecesauth.BeginOptions
 
-	// OpenBrowser shows the URL to the person. It runs in a goroutine of its
-	// own, which SignIn doesn't wait for: some browsers keep their opener
-	// until their window is closed. Nil is [OpenBrowser], except in an SSH
-	// session and on a Unix machine without a display, where nothing is opened
-	// unless $BROWSER names what to.
+	// OpenBrowser shows the URL to the person. It runs in its own goroutine,
+	// which SignIn doesn't wait for, because some browsers don't return until
+	// their window is closed. If it is nil, [OpenBrowser] is used, but in an
+	// SSH session, and on a Unix machine without a display, nothing is opened
+	// unless $BROWSER is set.
 	OpenBrowser func(url string) error
 
-	// Remote says that the browser is on another machine, which SignIn can't
-	// always tell: none is opened, and Input is read from the start. Should the
-	// port be taken, that is no error then, since lines can be pasted.
+	// Remote means that the browser is on another machine, which SignIn can't
+	// always detect. Then no browser is opened, and Input is read from the
+	// start. If the port is in use, that is not an error, since the URL can be
+	// pasted.
 	Remote bool
 
-	// Output gets the URL, and what is to be said about pasted lines. A
-	// browser may not open without anybody noticing: show it to the person.
-	// The URL holds the state of the attempt. Where Output is nil, SignIn
-	// fails when no browser opens.
+	// Output gets the URL, and messages about pasted lines. Show it to the
+	// person, because a browser may fail to open without any error. The URL
+	// contains the state of the attempt. If Output is nil, SignIn fails when no
+	// browser opens.
 	Output io.Writer
 
-	// Input, where no browser opens, is read for the final URL of the journey,
-	// pasted as one line; the redirect is still awaited, and what comes first
-	// counts. A Read can't be interrupted: the goroutine that reads ends with
-	// the line it waits for, or with Input, and takes that line with it.
+	// Input is read, if no browser opens, for the final URL of the sign-in,
+	// pasted as one line. The redirect is still awaited, and whichever comes
+	// first is used. A Read can't be interrupted: the goroutine that reads ends
+	// with the line it waits for, or with Input, and consumes that line.
 	Input io.Reader
 
-	// Page writes the page the person sees at the end; err is nil when they
-	// are signed in. Its text may come from the server: escape it. The headers
-	// of the built-in page are set already and can be replaced. Nil writes
-	// the built-in page.
+	// Page writes the page that the person sees at the end; err is nil if they
+	// are signed in. Escape its text, which may come from the server. The
+	// headers of the built-in page are set already and can be replaced. If Page
+	// is nil, the built-in page is shown.
 	Page func(w http.ResponseWriter, err error)
 }
 
-// Token returns the token of the source. Where that is
+// Token returns the token of the source. If the error is
 // [piecesauth.ErrSignInRequired], it signs the person in with [SignIn], and
 // saves the new token in the source.
 //
-// A token that can't be saved is returned together with the error: the sign-in
-// has happened.
+// If the new token can't be saved, Token returns it together with the error,
+// because the sign-in has happened.
 func Token(ctx context.Context, source *piecesauth.TokenSource, auth *piecesauth.Authenticator, opts Options) (*piecesauth.Token, error) {
 	token, err := source.Token(ctx)
 	if !errors.Is(err, piecesauth.ErrSignInRequired) {
@@ -96,7 +98,7 @@ func Token(ctx context.Context, source *piecesauth.TokenSource, auth *piecesauth
 	if token, err = SignIn(ctx, auth, opts); err != nil {
 		return nil, err
 	}
-	// What was got must not get lost because the caller leaves just then.
+	// The new token must not be lost because the caller leaves just then.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
 	return token, source.Save(ctx, token)
@@ -104,17 +106,17 @@ func Token(ctx context.Context, source *piecesauth.TokenSource, auth *piecesauth
 
 const saveTimeout = 30 * time.Second
 
-// SignIn listens on this machine, opens the browser at the sign-in page, waits
-// for the redirect, redeems its code, and shows the person how it ended. It
-// returns once that page is written and nothing listens any more.
+// SignIn listens on this machine, opens the sign-in page in the browser, waits
+// for the redirect, redeems its code, and shows the person the result. It
+// returns once that page has been written and nothing listens any more.
 //
-// Both the query and the form_post response mode are received, whichever was
+// It receives both the query and the form_post response mode, whichever was
 // asked for. The fragment mode needs Options.Input, since a fragment never
 // reaches a server; web_message is refused.
 //
-// Only a callback with the right state ends the wait, and so does ctx: without
-// a deadline SignIn waits for as long as the person takes. Errors of Begin and
-// Complete are returned as they are; where the server answered
+// Only a callback with the right state, or the end of ctx, ends the wait:
+// without a deadline SignIn waits as long as the person takes. It returns the
+// errors of Begin and Complete unchanged; if the server answered
 // error=access_denied, that is a *[piecesauth.Error] with this Code.
 func SignIn(ctx context.Context, auth *piecesauth.Authenticator, opts Options) (*piecesauth.Token, error) {
 	ctx, cancel := context.WithCancel(ctx)
@@ -148,7 +150,7 @@ func SignIn(ctx context.Context, auth *piecesauth.Authenticator, opts Options) (
 				return s.complete(ctx, *cb)
 			}
 		case <-s.session.gate.tls:
-			// Whoever reads this has nothing better; a failure to say it is no loss.
+			// This is only a hint, so a failure to write it is ignored.
 			_ = s.say("A browser came by https, which nothing here answers. Change https:// to http:// in its address bar, and press Enter.\n")
 		case err := <-s.session.failed:
 			return nil, err
@@ -158,7 +160,7 @@ func SignIn(ctx context.Context, auth *piecesauth.Authenticator, opts Options) (
 	}
 }
 
-// signIn is one SignIn on its way.
+// signIn is one SignIn in progress.
 type signIn struct {
 	auth      *piecesauth.Authenticator
 	options   *Options
@@ -168,9 +170,9 @@ type signIn struct {
 	fragment  bool        // the result stays in the browser's address bar
 	pasteOnly bool        // it can't be received
 	remote    bool        // the browser is probably on another machine
-	opened    chan error  // how the opener ended
+	opened    chan error  // the result of the opener
 	lines     <-chan line // of Input; nil while it isn't read
-	unsaid    error       // why Output has not got the URL
+	unsaid    error       // why the URL could not be written to Output
 }
 
 // begin listens where the browser can come back to, and makes the attempt.
@@ -198,7 +200,8 @@ func begin(ctx context.Context, auth *piecesauth.Authenticator, o *Options) (*si
 	var err error
 	s.receiver, err = listenFirst(ctx, &net.ListenConfig{}, o, options.RedirectURL, config.RedirectURL)
 	if s.remote && o.Input != nil && (inUse(err) || reserved(err)) {
-		// The browser's machine is another one: who listens here is all the same to it.
+		// The browser is on another machine, so it does not matter who listens
+		// here.
 		_, urls := redirectURLs(o, options.RedirectURL, config.RedirectURL)
 		s.receiver, s.pasteOnly, err = &Receiver{redirectURL: urls[0]}, true, nil
 	}
@@ -214,7 +217,7 @@ func begin(ctx context.Context, auth *piecesauth.Authenticator, o *Options) (*si
 	return s, nil
 }
 
-// invite shows the person the way to the sign-in page.
+// invite shows the person how to reach the sign-in page.
 func (s *signIn) invite(ctx context.Context) error {
 	open := s.options.OpenBrowser
 	switch {
@@ -245,8 +248,8 @@ func (s *signIn) invite(ctx context.Context) error {
 	return nil
 }
 
-// runOpener sends how the opener ended, even if it panics: nobody could
-// recover from that in this goroutine.
+// runOpener sends the result of the opener, even if it panics, because no
+// caller could recover from a panic in this goroutine.
 func runOpener(open func(string) error, url string, opened chan<- error) {
 	err := errors.New("Options.OpenBrowser panicked")
 	defer func() {
@@ -272,7 +275,7 @@ func (s *signIn) openerEnded(ctx context.Context, err error) error {
 	return s.read(ctx)
 }
 
-// complete redeems the code of a callback, and shows how that ended to every
+// complete redeems the code of a callback, and shows the result to every
 // browser that brought it.
 func (s *signIn) complete(ctx context.Context, cb received) (token *piecesauth.Token, err error) {
 	if err = cb.err; err == nil {
@@ -293,8 +296,8 @@ func (s *signIn) say(format string, args ...any) error {
 	return nil
 }
 
-// openFailed keeps the state out of the text, and lines: the error of an
-// opener likes to quote the URL, or what a command printed.
+// openFailed removes the state and line breaks from the text, because the error
+// of an opener often quotes the URL, or what a command printed.
 func openFailed(err error, state string) error {
 	const text = "loopback: no browser opened and Options.Output is nil"
 	if strings.Contains(err.Error(), state) || strings.ContainsFunc(err.Error(), func(r rune) bool { return !unicode.IsPrint(r) }) {

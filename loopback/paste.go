@@ -13,7 +13,7 @@ import (
 	"github.com/piecesauth/piecesauth/internal/callback"
 )
 
-// line is one of Input's, or why there are no more.
+// line is one line of Input, or the reason why there are no more.
 type line struct {
 	text string
 	err  error
@@ -21,8 +21,8 @@ type line struct {
 
 var errInputEnded = errors.New("ended")
 
-// read asks for the final URL, and begins to read Input, if there is one that
-// isn't read yet.
+// read asks for the final URL, and starts to read Input, unless there is none
+// or it is being read already.
 func (s *signIn) read(ctx context.Context) error {
 	if s.options.Input == nil || s.lines != nil {
 		return nil
@@ -43,8 +43,8 @@ func (s *signIn) beginning() string {
 	return redirectURL + "?"
 }
 
-// pasted takes a line of Input. It returns nil for one that the person has to
-// try again.
+// pasted handles a line of Input. It returns nil if the person has to try
+// again.
 func (s *signIn) pasted(l line) (*received, error) {
 	switch text := strings.TrimSpace(l.text); {
 	case l.err != nil && s.pasteOnly:
@@ -88,7 +88,8 @@ func (s *signIn) check(text string) (values url.Values, problem string) {
 }
 
 // readLines sends the lines of in until it ends or ctx does. A reader that
-// panics has ended: nobody could recover from that in this goroutine.
+// panics counts as ended, because no caller could recover from a panic in this
+// goroutine.
 func readLines(ctx context.Context, in io.Reader) <-chan line {
 	lines := make(chan line)
 	send := func(l line) bool {

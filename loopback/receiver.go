@@ -20,9 +20,8 @@ const (
 	documentedRedirectURL = "http://localhost:3000/pkce/response/code"
 )
 
-// A Receiver waits for the redirect of one sign-in. Its port is bound from
-// [Listen] on, so that a browser can be sent there; requests are answered
-// while Wait runs.
+// A Receiver waits for the redirect of one sign-in. [Listen] binds its port, so
+// that a browser can be sent there; requests are answered while Wait runs.
 type Receiver struct {
 	// Page is as in [Options]. Set it before Wait.
 	Page func(w http.ResponseWriter, err error)
@@ -33,13 +32,13 @@ type Receiver struct {
 }
 
 // Listen binds the port of redirectURL on the loopback interface, never on any
-// other (RFC 8252 §7.3, §8.3). The host localhost means both 127.0.0.1 and
-// ::1, where the machine has them; an IP address means itself. Port 0 takes a
-// free port, no port means 80. An empty redirectURL is
+// other (RFC 8252 §7.3, §8.3). The host localhost means both 127.0.0.1 and ::1,
+// if the machine has them; an IP address means itself. Port 0 takes a free
+// port, and no port means 80. An empty redirectURL means
 // http://127.0.0.1:0/callback.
 //
-// A redirectURL that isn't http on a loopback host is an error; so is a port
-// in use: the text says where, and errors.Is finds syscall.EADDRINUSE.
+// A redirectURL that isn't http on a loopback host is an error. So is a port in
+// use: the text says which, and errors.Is finds syscall.EADDRINUSE.
 func Listen(ctx context.Context, redirectURL string) (*Receiver, error) {
 	redirectURL = cmp.Or(redirectURL, anyRedirectURL)
 	u, err := parseRedirectURL("RedirectURL", redirectURL)
@@ -58,7 +57,8 @@ func Listen(ctx context.Context, redirectURL string) (*Receiver, error) {
 	return nil, fmt.Errorf("loopback: RedirectURL: %w", err)
 }
 
-// listenFirst listens at the first address that [Options] say can be had.
+// listenFirst listens at the first redirect URL of the [Options] whose port is
+// free.
 func listenFirst(ctx context.Context, config *net.ListenConfig, o *Options, begin, configured string) (*Receiver, error) {
 	if len(o.RedirectURLs) == 0 && o.RedirectURL != "" {
 		return Listen(ctx, o.RedirectURL)
@@ -93,7 +93,8 @@ func listenFirst(ctx context.Context, config *net.ListenConfig, o *Options, begi
 		strings.Join(ports, ", "), taken)
 }
 
-// redirectURLs returns where to listen, and the field that says so.
+// redirectURLs returns the URLs to try, and the name of the field that they
+// come from.
 func redirectURLs(o *Options, begin, config string) (field string, urls []string) {
 	if len(o.RedirectURLs) > 0 {
 		return "Options.RedirectURLs", o.RedirectURLs
@@ -101,7 +102,7 @@ func redirectURLs(o *Options, begin, config string) (field string, urls []string
 	return "RedirectURL", []string{cmp.Or(o.RedirectURL, begin, config, documentedRedirectURL)}
 }
 
-// parseRedirectURL checks what can be received on this machine.
+// parseRedirectURL checks that the redirect can be received on this machine.
 func parseRedirectURL(field, raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
 	switch {
@@ -137,28 +138,30 @@ func listenAt(ctx context.Context, config *net.ListenConfig, redirectURL string,
 	return &Receiver{redirectURL: redirectURL, path: u.Path, listeners: listeners}, nil
 }
 
-// RedirectURL is what Listen was given, with the port that was found for port 0.
+// RedirectURL returns the URL that Listen was called with; port 0 is replaced
+// by the port that was found.
 func (r *Receiver) RedirectURL() string { return r.redirectURL }
 
-// Wait answers requests until one brings the state, in the query of a GET or
-// in the form of a POST. It hands the parameters of that request to complete,
-// keeps the browser waiting meanwhile, shows the person the page for the error
-// that complete returned, and returns that error. complete usually calls
-// piecesauth.Authenticator.Complete, which tells a code from an error:
+// Wait answers requests until one brings the state, in the query of a GET or in
+// the form of a POST. It passes the parameters of that request to complete
+// while the browser waits, shows the person the page for the error that
+// complete returned, and returns that error. complete usually calls
+// piecesauth.Authenticator.Complete, which distinguishes a code from an error:
 //
 //	err := receiver.Wait(ctx, attempt.State, func(callback url.Values) (err error) {
 //		token, err = auth.Complete(ctx, attempt, callback)
 //		return err
 //	})
 //
-// The same callback again, as of a reload, gets the same page. One with the
-// right state and a parameter of OAuth that is repeated or can't be read ends
-// the wait with a *[piecesauth.Error], and complete is not called; parameters
-// that OAuth doesn't know are handed over as far as they can be read.
+// The same callback again, for example after a reload, gets the same page. If a
+// callback has the right state, but repeats a parameter of OAuth or has one
+// that can't be read, Wait returns a *[piecesauth.Error] and complete is not
+// called. Parameters that OAuth doesn't define are passed on as far as they can
+// be read.
 //
-// Every other request gets a 4xx and changes nothing. When ctx ends first, so
-// does the wait. The receiver is closed when Wait returns; no goroutine of it
-// is left.
+// Every other request is answered with 4xx and changes nothing. When ctx ends
+// first, Wait returns its error. The receiver is closed when Wait returns, and
+// leaves no goroutine.
 func (r *Receiver) Wait(ctx context.Context, state string, complete func(callback url.Values) error) error {
 	s, err := r.serve(state)
 	if err != nil {
@@ -180,15 +183,16 @@ func (r *Receiver) Wait(ctx context.Context, state string, complete func(callbac
 	}
 }
 
-// Close stops listening, and ends a Wait that is under way. It may be called
-// again, and after Wait.
+// Close stops listening, and ends a Wait in progress. It may be called again,
+// and after Wait.
 func (r *Receiver) Close() {
 	for _, l := range r.listeners {
 		_ = l.Close()
 	}
 }
 
-// isLoopback takes the host of a URL or a Host header.
+// isLoopback reports whether the host, from a URL or a Host header, is this
+// machine.
 func isLoopback(host string) bool {
 	return exchange.IsLoopback((&url.URL{Host: host}).Hostname())
 }
@@ -215,9 +219,9 @@ func listen(ctx context.Context, config *net.ListenConfig, host, port string) ([
 	}
 }
 
-// listenAll binds the same port on every address that this machine has. Any
-// other failure is one of all: half of localhost would leave the other half to
-// somebody else.
+// listenAll binds the same port on every address that this machine has. If one
+// fails, all fail: half of localhost would leave the other half to another
+// program.
 func listenAll(ctx context.Context, config *net.ListenConfig, addrs []string, port string) ([]net.Listener, error) {
 	var (
 		listeners []net.Listener

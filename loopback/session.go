@@ -17,6 +17,7 @@ import (
 
 	"github.com/piecesauth/piecesauth"
 	"github.com/piecesauth/piecesauth/internal/callback"
+	"github.com/piecesauth/piecesauth/internal/page"
 )
 
 const (
@@ -35,28 +36,28 @@ type session struct {
 	page      func(http.ResponseWriter, error)
 	server    *http.Server
 	gate      *gate
-	callbacks chan received // the one that a browser brought, if it was the first
+	callbacks chan received // the first one that a browser brought
 	failed    chan error    // no more connections can be accepted
 	done      chan struct{} // nobody waits any more
-	decided   chan struct{} // outcome is there
+	decided   chan struct{} // outcome is set
 	outcome   error
 	serving   sync.WaitGroup
 	conns     sync.WaitGroup
 
 	mu      sync.Mutex
-	first   url.Values   // of the callback that counts, nil before there is one
-	waiting []*gatedConn // of browsers that brought it, who get the page
+	first   url.Values   // the callback that counts, nil until there is one
+	waiting []*gatedConn // of browsers that brought it and wait for the page
 }
 
-// received is a callback with the right state. Where err is set it is no good.
+// received is a callback with the right state. If err is set, it can't be used.
 type received struct {
 	values url.Values
 	err    error
 }
 
-// claim makes values the callback that counts unless there is one already. It
-// reports whether it did, and whether values are that callback's. conn, if
-// any, then waits for the page.
+// claim makes values the callback that counts, unless there is one already. It
+// reports whether it did, and whether values equal that callback. conn, if not
+// nil, then waits for the page.
 func (s *session) claim(values url.Values, conn *gatedConn) (first, same bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -77,8 +78,8 @@ func (s *session) claimed() bool {
 	return s.first != nil
 }
 
-// finish has the page written to whoever waits for it, and returns when it is
-// on its way and the connections closed.
+// finish has the page written to all connections that wait for it, and returns
+// when it has been sent and they are closed.
 func (s *session) finish(err error) {
 	s.outcome = err
 	close(s.decided)
@@ -149,7 +150,7 @@ func (s *session) stop() {
 }
 
 func (s *session) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	setHeaders(w.Header())
+	page.SetHeaders(w.Header())
 	values, unreadable, status := s.parameters(w, r)
 	if status != 0 {
 		refuse(w, status, "It is not what a browser sends when a sign-in ends.")
@@ -184,8 +185,8 @@ func (s *session) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// parameters returns those of a request that may be the redirect: of a POST
-// from its body alone, of a GET from its query alone. A status that isn't 0
+// parameters returns the parameters of a request that may be the redirect: of a
+// POST from its body only, of a GET from its query only. A status other than 0
 // refuses the request.
 func (s *session) parameters(w http.ResponseWriter, r *http.Request) (values url.Values, unreadable string, status int) {
 	switch {
@@ -232,7 +233,7 @@ func readForm(w http.ResponseWriter, r *http.Request) (raw string, status int) {
 }
 
 // speculative reports whether a browser fetches the page before anybody wants
-// to see it; it asks again then.
+// to see it; it will ask again then.
 func speculative(h http.Header) bool {
 	for _, name := range []string{"Sec-Purpose", "Purpose", "X-Purpose", "X-Moz"} {
 		purpose := strings.ToLower(h.Get(name))
@@ -252,7 +253,7 @@ func carries(got []string, want string) bool {
 	return found
 }
 
-// stateProblem says what is wrong with the state of a callback, "" if nothing.
+// stateProblem returns what is wrong with the state of a callback, or "".
 func stateProblem(got []string, want string) string {
 	switch {
 	case len(got) == 0:
@@ -265,8 +266,8 @@ func stateProblem(got []string, want string) string {
 	return ""
 }
 
-// unusable returns why a callback with the right state can't be used. Only
-// what sent the browser to the sign-in can have sent it.
+// unusable returns why a callback with the right state can't be used. Only the
+// server that the browser was sent to can have sent it.
 func unusable(values url.Values, unreadable string) error {
 	repeated := callback.Repeated(values)
 	switch {

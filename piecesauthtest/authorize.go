@@ -14,7 +14,7 @@ import (
 	"github.com/piecesauth/piecesauth"
 )
 
-// session is one browser's, signed in.
+// session is the session of one browser that has signed in.
 type session struct {
 	sub      string
 	authTime time.Time
@@ -49,7 +49,7 @@ func (h *handler) AuthorizeAuth0(w http.ResponseWriter, r *http.Request, params 
 	}
 }
 
-// checkAuthorization says what is wrong with a request whose answer can be
+// checkAuthorization returns what is wrong with a request whose answer can be
 // delivered.
 func checkAuthorization(params piecesauth.AuthorizeAuth0Params, o *Options) (code, problem string) {
 	challenge, err := base64.RawURLEncoding.DecodeString(params.CodeChallenge)
@@ -76,8 +76,8 @@ func checkAuthorization(params piecesauth.AuthorizeAuth0Params, o *Options) (cod
 	return "", ""
 }
 
-// signedIn returns the session of a browser that needs no page. Else it sends
-// it to the page, or back without a code.
+// signedIn returns the session of a browser that needs no page. Otherwise it
+// redirects to the page, or back without a code.
 func (h *handler) signedIn(w http.ResponseWriter, r *http.Request, params piecesauth.AuthorizeAuth0Params, to *receiver) *session {
 	o := h.settings()
 	who := h.session(r)
@@ -142,7 +142,7 @@ func (h *handler) login(w http.ResponseWriter, r *http.Request, to *receiver) *s
 	return started
 }
 
-// newCode makes a code for what the person grants, and begins a family.
+// newCode makes a code for what the person grants, and starts a family.
 func (h *handler) newCode(who *session, params piecesauth.AuthorizeAuth0Params) string {
 	o := h.settings()
 	text := random()
@@ -202,7 +202,7 @@ func (h *handler) Auth0Logout(w http.ResponseWriter, r *http.Request, params pie
 	render(w, http.StatusOK, logoutPage, nil)
 }
 
-// withoutPort takes the port off a URL on loopback, and returns "" for any
+// withoutPort removes the port from a URL on loopback, and returns "" for any
 // other.
 func withoutPort(raw string) string {
 	u, err := url.Parse(raw)
@@ -219,7 +219,7 @@ func loopback(u *url.URL) bool {
 	return web && (u.Hostname() == "localhost" || ip.String() == "127.0.0.1" || ip.String() == "::1")
 }
 
-// receiver is where the outcome of a sign-in goes.
+// receiver is where the result of a sign-in is sent.
 type receiver struct {
 	server      *Server
 	redirectURI string
@@ -232,8 +232,8 @@ var responseModes = []piecesauth.ResponseMode{
 	piecesauth.ResponseModeQuery, piecesauth.ResponseModeWebMessage,
 }
 
-// receiver checks who asks, and where the answer would go. Without both in
-// order nothing may be sent there (RFC 6749 §4.1.2.1).
+// receiver checks the client and the redirect URI. Unless both are valid,
+// nothing may be sent there (RFC 6749 §4.1.2.1).
 func (s *Server) receiver(r *http.Request) (*receiver, error) {
 	o := s.settings()
 	query := r.URL.Query()
@@ -259,8 +259,8 @@ func (s *Server) receiver(r *http.Request) (*receiver, error) {
 	return to, nil
 }
 
-// refuseAuthorization answers with an error, at the redirect URI if there is a
-// good one.
+// refuseAuthorization answers with an error, at the redirect URI if that is
+// valid.
 func (h *handler) refuseAuthorization(w http.ResponseWriter, r *http.Request, code, problem string) {
 	to, err := h.receiver(r)
 	if err != nil {

@@ -19,18 +19,18 @@ import (
 
 // Browser is a person at a browser, for tests that have neither. It keeps
 // cookies, follows redirects, and fills in and posts the forms of the server's
-// pages. One after the other, it can be used for any number of visits.
+// pages. It can make any number of visits, one after another.
 //
-// With cookies, Origin and Sec-Fetch-Site it is as strict as browsers are
-// between an application and a server on different sites, although here both
-// are on loopback: what arrives at another origin by a posted form brings
-// SameSite=None cookies alone, and those only if Secure.
+// In handling cookies, Origin and Sec-Fetch-Site it is as strict as browsers
+// are between an application and a server on different sites, although here
+// both are on loopback: a form posted to another origin brings only
+// SameSite=None cookies, and those only if they are Secure.
 type Browser struct {
-	// Deny has the person refuse on the sign-in page.
+	// Deny makes the person refuse on the sign-in page.
 	Deny bool
 
 	server  *Server
-	person  *Person    // nil: whom the sign-in page suggests
+	person  *Person    // nil: whoever the sign-in page suggests
 	mu      sync.Mutex // held during a visit
 	cookies []*http.Cookie
 	trusted []*x509.Certificate
@@ -39,33 +39,34 @@ type Browser struct {
 
 // Page is what a browser shows in the end.
 type Page struct {
-	URL    string // as in the address bar, fragment included
+	URL    string // as in the address bar, including the fragment
 	Status int
 	Body   string
 }
 
-// Browser returns a browser with no cookies, of the first person who can sign in.
+// Browser returns a browser without cookies. Its owner is the first person who
+// can sign in.
 func (s *Server) Browser() *Browser { return &Browser{server: s} }
 
-// BrowserAs returns a browser with no cookies, whose owner signs in as person.
-// Somebody whose Sub is not among the server's people is added to them.
+// BrowserAs returns a browser without cookies, whose owner signs in as person.
+// A person whose Sub the server does not know is added to its people.
 func (s *Server) BrowserAs(person Person) *Browser {
 	s.meet(person)
 	return &Browser{server: s, person: &person}
 }
 
-// Trust has the browser trust these certificates besides the server's, such as
-// the one of an application that httptest.NewTLSServer serves.
+// Trust makes the browser trust these certificates besides the server's, such
+// as the one of an application that httptest.NewTLSServer serves.
 func (b *Browser) Trust(certificates ...*x509.Certificate) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.trusted = append(b.trusted, certificates...)
 }
 
-// SignIn opens an authorization URL, or one of an application that leads there,
-// signs in where asked, and returns what the redirect URI would get: a code, or
-// an error, in whichever response mode. It delivers nothing.
-// Its error says what the server has against the request.
+// SignIn opens an authorization URL, or a URL of an application that leads to
+// one, signs in if asked, and returns the values that the redirect URI would
+// receive: a code, or an error, in any response mode. It does not deliver them.
+// Its error is what the server finds wrong with the request.
 func (b *Browser) SignIn(ctx context.Context, rawURL string) (url.Values, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -76,10 +77,9 @@ func (b *Browser) SignIn(ctx context.Context, rawURL string) (url.Values, error)
 	return callback, err
 }
 
-// Open opens any URL, signs in where asked, delivers the callback to the
-// redirect URI by GET or by form POST, follows the application from there, and
-// returns the page that it all ends at, whatever its status. It is what to pass
-// to code that opens a browser.
+// Open opens any URL, signs in if asked, delivers the callback to the redirect
+// URI by GET or by form POST, follows the application from there, and returns
+// the last page, whatever its status. Pass it to code that opens a browser.
 func (b *Browser) Open(ctx context.Context, rawURL string) (*Page, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -88,7 +88,7 @@ func (b *Browser) Open(ctx context.Context, rawURL string) (*Page, error) {
 }
 
 // Post sends a form from the page that Open or Post ended at, as a button there
-// does, and goes on as Open. rawURL may be relative to the page.
+// does, and then continues like Open. rawURL may be relative to the page.
 func (b *Browser) Post(ctx context.Context, rawURL string, form url.Values) (*Page, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -136,8 +136,8 @@ func (b *Browser) visit(
 	return nil, nil, fmt.Errorf("no end after %d pages", most)
 }
 
-// onward returns where a page leads by itself, or by a form of the server's
-// that the person fills in; nil where it leads nowhere.
+// onward returns where a page leads by itself, or by a form of the server that
+// the person fills in, or nil.
 func (b *Browser) onward(at *step, page *Page, location string) (*step, error) {
 	if location != "" && page.Status/100 == 3 {
 		method, form := http.MethodGet, url.Values(nil)
@@ -146,7 +146,7 @@ func (b *Browser) onward(at *step, page *Page, location string) (*step, error) {
 		}
 		next, err := b.step(at, method, location, form)
 		if err == nil {
-			// Whoever began the redirects counts.
+			// The page that began the redirects counts.
 			next.typed = at.typed
 			next.crossSite = next.crossSite || at.crossSite
 		}
@@ -221,7 +221,7 @@ func (b *Browser) step(from *step, method, rawURL string, form url.Values) (*ste
 	return next, nil
 }
 
-// fetchSite is the header Sec-Fetch-Site.
+// fetchSite returns the value of the header Sec-Fetch-Site.
 func (next *step) fetchSite() string {
 	switch {
 	case next.typed:
@@ -232,7 +232,7 @@ func (next *step) fetchSite() string {
 	return "same-origin"
 }
 
-// callback is what the request brings to a redirect URI.
+// callback returns the values that the request brings to a redirect URI.
 func (next *step) callback() (url.Values, error) {
 	switch {
 	case next.form != nil:
@@ -245,7 +245,7 @@ func (next *step) callback() (url.Values, error) {
 
 func origin(u *url.URL) string { return u.Scheme + "://" + u.Host }
 
-// send sends the request, with what a browser would send along.
+// send sends the request, with the headers that a browser would send.
 func (b *Browser) send(ctx context.Context, next *step) (*http.Response, []byte, error) {
 	request, err := b.request(ctx, next)
 	if err != nil {
@@ -302,7 +302,8 @@ func (b *Browser) request(ctx context.Context, next *step) (*http.Request, error
 	return request, nil
 }
 
-// client follows no redirects, and trusts whom the browser trusts.
+// client follows no redirects, and trusts the certificates that the browser
+// trusts.
 func (b *Browser) client() *http.Client {
 	client := *b.server.Client()
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
@@ -322,8 +323,8 @@ func (b *Browser) client() *http.Client {
 	return &client
 }
 
-// domain is what tells cookies apart. In browsers ports don't; only the
-// server's are kept from an application on the same host.
+// domain is what distinguishes cookies. Browsers ignore the port; here only the
+// server's cookies are kept from an application on the same host.
 func (b *Browser) domain(u *url.URL) string {
 	if origin(u) == b.server.URL {
 		return u.Host
@@ -350,7 +351,7 @@ func (b *Browser) keep(u *url.URL, cookie *http.Cookie) {
 	}
 }
 
-// underPath is RFC 6265 §5.1.4.
+// underPath implements RFC 6265 §5.1.4.
 func underPath(path, prefix string) bool {
 	return path == prefix || prefix == "/" || strings.HasPrefix(path, prefix) &&
 		(strings.HasSuffix(prefix, "/") || path[len(prefix)] == '/')

@@ -16,28 +16,29 @@ import (
 // Always is the Times of a [Fault] that lasts until [Server.Heal].
 const Always = -1
 
-// Fault is what goes wrong with a request. Its zero value is nothing.
+// Fault describes what goes wrong with a request. The zero value is no fault.
 type Fault struct {
-	// Times is how many requests in a row it happens to; 0 is one.
+	// Times is for how many requests in a row the fault happens; 0 means one.
 	Times int
 
-	// Delay is waited for first, by the real clock. It ends early when the
-	// client gives up or the server is closed.
+	// Delay is how long to wait first, by the real clock. The wait ends early
+	// if the client gives up or the server is closed.
 	Delay time.Duration
 
-	// Status, where it is not 0, is answered with Header and Body *instead* of
-	// acting: a code or refresh token in the request stays as good as it was.
-	// Where Header has no Content-Type, a Body that begins like JSON is labelled
-	// as such, and net/http guesses at others.
+	// Status, if it is not 0, is answered with Header and Body instead of
+	// acting on the request: a code or refresh token in it stays valid. If
+	// Header has no Content-Type, a Body that looks like JSON is labelled as
+	// such, and net/http guesses other types.
 	Status int
 	Header http.Header
 	Body   string
-	// AfterActing has the server act first, and then answer Status, Header and
-	// Body all the same: a code in the request is spent, a refresh token rotated.
+	// AfterActing makes the server act on the request first, and then answer
+	// with Status, Header and Body: a code in the request is spent, a refresh
+	// token is rotated.
 	AfterActing bool
 
-	// RetryAfter is sent as Retry-After, in seconds; with RetryDate as a date, by
-	// the server's clock.
+	// RetryAfter is sent as Retry-After, in seconds or, with RetryDate, as a
+	// date by the server's clock.
 	RetryAfter time.Duration
 	RetryDate  bool
 
@@ -48,7 +49,7 @@ type Fault struct {
 	// Hang sends no answer, for as long as the client waits. Without a Status
 	// the server has acted by then.
 	Hang bool
-	// Drop closes the connection in place of the answer. Without a Status the
+	// Drop closes the connection instead of answering. Without a Status the
 	// server has acted by then.
 	Drop bool
 }
@@ -61,18 +62,19 @@ func (s *Server) Fail(op Op, faults ...Fault) {
 	s.faults[op] = append(s.faults[op], faults...)
 }
 
-// FailFunc has choose say what happens to each well-formed request of op that
-// no queued fault is for: at random, by header, or with something done before
-// the server acts. choose is called by several requests at once, and changes
-// nothing in the request. Its Times are of no account. A nil choose ends it.
+// FailFunc makes choose decide about each well-formed request of op for which
+// no fault is queued: for example at random, by a header, or after doing
+// something before the server acts. choose may be called by several requests at
+// once, and must not change the request. Its Times are ignored. A nil choose
+// removes it.
 func (s *Server) FailFunc(op Op, choose func(*Request) Fault) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.failFuncs[op] = choose
 }
 
-// Heal drops the queued faults of the given operations, or of all, and what
-// FailFunc was told.
+// Heal removes the queued faults and the FailFunc of the given operations, or
+// of all.
 func (s *Server) Heal(only ...Op) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -81,7 +83,7 @@ func (s *Server) Heal(only ...Op) {
 	maps.DeleteFunc(s.failFuncs, func(op Op, _ func(*Request) Fault) bool { return concerned(op) })
 }
 
-// fault says what happens to a request.
+// fault returns what happens to a request.
 func (s *Server) fault(record *Request) Fault {
 	s.mu.Lock()
 	queue, choose := s.faults[record.Op], s.failFuncs[record.Op]
@@ -105,7 +107,7 @@ func (s *Server) fault(record *Request) Fault {
 
 // BendJSON edits the JSON object that the next request of op is answered with:
 // tokens, a profile, metadata or keys. Numbers are json.Number before they are
-// changed. It is a [Fault] with Bend, and queues with those of Fail.
+// changed. It is a [Fault] with Bend, and is queued with those of Fail.
 func (s *Server) BendJSON(op Op, edit func(object map[string]any)) {
 	s.Fail(op, Fault{Bend: func(r *Response) {
 		object := map[string]any{}
@@ -129,8 +131,8 @@ func (s *Server) BendIDToken(edit func(*IDToken)) {
 	s.bendIDToken = append(s.bendIDToken, edit)
 }
 
-// BendCallback edits what the redirect URI gets of the next sign-in, by
-// whichever response mode: code, state and iss, or an error.
+// BendCallback edits the values that the redirect URI receives from the next
+// sign-in, in any response mode: code, state and iss, or an error.
 func (s *Server) BendCallback(edit func(url.Values)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -141,11 +143,11 @@ func (s *Server) BendCallback(edit func(url.Values)) {
 type Response struct {
 	Request *Request // what is answered
 	Status  int
-	Header  http.Header // a Content-Length set here is sent, true or not
+	Header  http.Header // a Content-Length set here is sent, whether it is true or not
 	Body    []byte
 }
 
-// respond fills in the answer, by act unless f has one of its own.
+// respond fills in the answer, by calling act unless f has one of its own.
 func (f Fault) respond(answer *Response, act http.HandlerFunc, r *http.Request, o *Options) {
 	if f.Status == 0 || f.AfterActing {
 		act(writer{answer}, r)
@@ -167,7 +169,7 @@ func (f Fault) respond(answer *Response, act http.HandlerFunc, r *http.Request, 
 	}
 }
 
-// replace puts the fault's own answer in the place of any other.
+// replace replaces any answer with that of the fault.
 func (f Fault) replace(answer *Response) {
 	answer.Status, answer.Header, answer.Body = f.Status, http.Header{}, []byte(f.Body)
 	for name, values := range f.Header {

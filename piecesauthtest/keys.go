@@ -22,13 +22,13 @@ import (
 
 // IDToken is an ID token that is not signed yet.
 type IDToken struct {
-	// Header has alg, kid and typ. What it says by then is what is done: RS256
-	// and ES256 sign with the server's key if it is of the kind, and with one
-	// that nobody knows if not; HS256 takes the server's public key for a
-	// secret; none leaves the signature empty.
+	// Header has alg, kid and typ, and decides how the token is signed. RS256
+	// and ES256 use the server's key if it is of that kind, and an unknown key
+	// if not; HS256 uses the server's public key as a secret; none leaves the
+	// signature empty.
 	Header map[string]any
 	Claims map[string]any
-	// BadSignature makes a signature, but of something else.
+	// BadSignature makes the signature belong to something else.
 	BadSignature bool
 }
 
@@ -39,7 +39,7 @@ type key struct {
 	since   time.Time // by the server's clock; zero: always there
 }
 
-// firstKey is the key that each server of the process starts with, since
+// firstKey is the key that each server of the process starts with, because
 // making one takes longer than most tests do.
 var firstKey = sync.OnceValue(func() *key { return newKey("RS256", time.Time{}) })
 
@@ -55,7 +55,7 @@ func newKey(alg string, since time.Time) *key {
 	}), since}
 }
 
-// RotateKey makes a new signing key for alg, "RS256" or "ES256". It stands first
+// RotateKey makes a new signing key for alg, "RS256" or "ES256". It comes first
 // in the key set, and the old ones after it.
 func (s *Server) RotateKey(alg string) {
 	now := s.settings().now()
@@ -64,7 +64,7 @@ func (s *Server) RotateKey(alg string) {
 	s.keys = append([]*key{newKey(alg, now)}, s.keys...)
 }
 
-// WithdrawKeys takes all keys out of the key set but the newest.
+// WithdrawKeys removes all keys except the newest from the key set.
 func (s *Server) WithdrawKeys() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -111,7 +111,7 @@ func (s *Server) idToken(o *Options, f *family, person Person, nonce, accessToke
 	return t.sign(k)
 }
 
-// sign returns the compact serialization, with k or what stands in for it.
+// sign returns the compact serialization, signed with k or a substitute.
 func (t *IDToken) sign(k *key) (string, error) {
 	claims, err := json.Marshal(t.Claims)
 	if err != nil {
@@ -145,7 +145,7 @@ func serialize(signer jose.Signer, payload []byte) (string, error) {
 	return jws.CompactSerialize()
 }
 
-// signer returns one that writes the header as it is, true or not.
+// signer returns a signer that writes the header unchanged, true or not.
 func (t *IDToken) signer(alg string, k *key) (jose.Signer, error) {
 	used := alg
 	if alg == "none" {
@@ -195,7 +195,7 @@ func (h *handler) GetJwks(w http.ResponseWriter, _ *http.Request) {
 	writeJSON(w, http.StatusOK, set)
 }
 
-// letCache says how long keys and metadata are good for.
+// letCache sets how long keys and metadata may be cached.
 func (o *Options) letCache(w http.ResponseWriter) {
 	if o.KeysMaxAge > 0 {
 		w.Header().Set("Cache-Control", "max-age="+strconv.Itoa(int(o.KeysMaxAge/time.Second)))

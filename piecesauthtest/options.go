@@ -8,95 +8,97 @@ import (
 	"time"
 )
 
-// The documented values, which the strict options hold a client to where
-// nothing else is registered.
+// The documented values, which the strict options require if nothing else is
+// registered.
 const (
 	documentedAudience    = "https://pieces.us.auth0.com/api/v2/"
 	documentedRedirectURL = "http://localhost:3000/pkce/response/code"
 )
 
-// Options says how a [Server] differs from the usual one. All but Now is plain
-// data, which can come from flags or a file. [Server.Change] edits it while the
-// server runs.
+// Options are the options of a [Server]. All except Now are plain data, which
+// can come from flags or a file. [Server.Change] changes them while the server
+// runs.
 type Options struct {
-	// Addr is where to listen; default a free port of 127.0.0.1. Its host is
-	// also the URL's; where it has none, or 0.0.0.0, the URL says localhost.
+	// Addr is where to listen, by default a free port of 127.0.0.1. Its host is
+	// also the host of the URL; if it has none, or 0.0.0.0, that is localhost.
 	Addr string
 	// TLS serves https, with a certificate that [Server.Client] trusts.
 	TLS bool
-	// ClientID is the one application that the server knows; default
+	// ClientID is the only application that the server knows, by default
 	// "piecesauthtest".
 	ClientID string
 
-	// RedirectURLs may be redirected to besides URLs on 127.0.0.1, [::1] and
-	// localhost, which are good with any port and path (RFC 8252 §7.3). They
-	// are compared as strings. The first serves where a request names none.
+	// RedirectURLs are allowed besides URLs on 127.0.0.1, [::1] and localhost,
+	// which are allowed with any port and path (RFC 8252 §7.3). They are
+	// compared as strings. The first is used if a request names none.
 	RedirectURLs []string
-	// StrictRedirects accepts RedirectURLs alone, on loopback too. Where there
-	// are none, it accepts the documented http://localhost:3000/pkce/response/code.
+	// StrictRedirects allows only RedirectURLs, on loopback too. If there are
+	// none, it allows the documented http://localhost:3000/pkce/response/code.
 	StrictRedirects bool
-	// ReturnToURLs are what logout may lead to. They are compared as strings,
-	// but for the port of those on loopback that have none, which is any.
+	// ReturnToURLs are the addresses that logout may redirect to. They are
+	// compared as strings, except that those on loopback without a port allow
+	// any port.
 	ReturnToURLs []string
-	// Audience is the API that access tokens are for; default the documented
+	// Audience is the API that access tokens are for, by default the documented
 	// https://pieces.us.auth0.com/api/v2/.
 	Audience string
 	// StrictAudience refuses a sign-in for any other audience, as Auth0 does.
 	StrictAudience bool
 
-	// User holds the claims of the person who signs in; default: Ada Lovelace,
-	// unless there are People. Where it lacks sub, the default's is added.
+	// User holds the claims of the person who signs in, by default Ada Lovelace
+	// unless there are People. If it lacks sub, the default's is added.
 	User map[string]any
-	// People can sign in as well. The first of all signs in where nobody chooses.
+	// People can sign in as well. If nobody chooses, the first of all signs in.
 	People []Person
 
-	// TokenLifetime is how long an access token is good for, in whole seconds;
+	// TokenLifetime is how long an access token is valid, in whole seconds; by
 	// default 24 h.
 	TokenLifetime time.Duration
-	// IDTokenLifetime is how long an ID token is good for; default 10 h.
+	// IDTokenLifetime is how long an ID token is valid, by default 10 h.
 	IDTokenLifetime time.Duration
-	// RefreshTokenLifetime is how long a refresh token is good for; default for
+	// RefreshTokenLifetime is how long a refresh token is valid, by default for
 	// ever.
 	RefreshTokenLifetime time.Duration
-	// CodeLifetime is how long a code is good for; default one minute.
+	// CodeLifetime is how long a code is valid, by default one minute.
 	CodeLifetime time.Duration
-	// RefreshLeeway is how long after its first use a refresh token can still be
-	// used. After it, or at once by default, using it again revokes all that
-	// came of its sign-in (RFC 9700 §4.14.2).
+	// RefreshLeeway is how long after its first use a refresh token can still
+	// be used. Using it again later, or at all by default, revokes everything
+	// that came of its sign-in (RFC 9700 §4.14.2).
 	RefreshLeeway time.Duration
-	// NoRotation keeps the refresh token of a sign-in good: a refresh then
-	// answers without a new one.
+	// NoRotation keeps the refresh token of a sign-in valid: a refresh is
+	// answered without a new one.
 	NoRotation bool
-	// RefreshEndsAccessTokens has a refresh end the access tokens that the
-	// sign-in led to before it, as Hydra does.
+	// RefreshEndsAccessTokens makes a refresh end all earlier access tokens of
+	// the sign-in, as Hydra does.
 	RefreshEndsAccessTokens bool
 
-	// KeysStatus is the status that the key set is answered with; default 200.
-	// Any other comes without keys.
+	// KeysStatus is the status that the key set is answered with, by default
+	// 200. Any other comes without keys.
 	KeysStatus int
 	// KeyLag is how long a key made by [Server.RotateKey] signs before the key
-	// set shows it.
+	// set includes it.
 	KeyLag time.Duration
 	// KeysMaxAge is how long the key set and the metadata may be cached, as
 	// their Cache-Control says; by default they may not be stored.
 	KeysMaxAge time.Duration
 
-	// IDTokenClaims, TokenAnswer and Metadata are members put into each ID
+	// IDTokenClaims, TokenAnswer and Metadata are members to put into each ID
 	// token, each answer that holds tokens, and the metadata, in place of those
-	// of the same name. One that is nil is left out.
+	// of the same name. A member that is nil is removed.
 	IDTokenClaims, TokenAnswer, Metadata map[string]any
 
 	// FormPostErrorStatus is the status of a form_post page that holds an error;
 	// default 200. Some servers send 400.
 	FormPostErrorStatus int
-	// RequestsKept is how many requests [Server.Requests] remembers, the newest;
-	// default all.
+	// RequestsKept is how many of the newest requests [Server.Requests]
+	// returns; by default all.
 	RequestsKept int
 
-	// ClockOffset is how far the server's clock is ahead of Now. All times that
-	// it sends or judges are by that clock, its Date headers included.
+	// ClockOffset is how far the server's clock is ahead of Now. The server
+	// uses that clock for all times that it sends or checks, including its Date
+	// headers.
 	ClockOffset time.Duration
-	// Now is the clock of this machine; default [time.Now].
+	// Now is the clock of this machine, by default [time.Now].
 	Now func() time.Time
 }
 
@@ -153,13 +155,13 @@ func (o *Options) check() error {
 	return nil
 }
 
-// now is the time by the server's clock.
+// now returns the time by the server's clock.
 func (o *Options) now() time.Time { return o.Now().Add(o.ClockOffset) }
 
-// Change edits the options of a running server. What is asked from then on is
-// answered by the new ones; tokens that are out keep the expiry they were made
-// with. Addr, TLS and ClientID stay what they were. The maps and slices in the
-// options may be replaced, and their contents not be changed.
+// Change changes the options of a running server. They apply to all later
+// requests; tokens that were issued keep their expiry. Addr, TLS and ClientID
+// can't be changed. edit may replace the maps and slices in the options, but
+// must not change their contents.
 func (s *Server) Change(edit func(*Options)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,7 +169,7 @@ func (s *Server) Change(edit func(*Options)) {
 	s.options.complete()
 }
 
-// settings returns the options of the moment.
+// settings returns the current options.
 func (s *Server) settings() *Options {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -175,7 +177,8 @@ func (s *Server) settings() *Options {
 	return &o
 }
 
-// override puts changes into object, and takes out what is nil there.
+// override puts changes into object, and removes the members that are nil
+// there.
 func override(object, changes map[string]any) {
 	for name, value := range changes {
 		if value == nil {

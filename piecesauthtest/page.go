@@ -74,7 +74,7 @@ func render(w http.ResponseWriter, status int, page *template.Template, data any
 	_, _ = w.Write(body.Bytes())
 }
 
-// errorPage is for what must not be redirected, and for who reads it.
+// errorPage is shown for errors that must not be redirected.
 func errorPage(w http.ResponseWriter, problem string) {
 	render(w, http.StatusBadRequest, problemPage, problem)
 }

@@ -14,11 +14,11 @@ import (
 // Person is somebody who can sign in. Its JSON is one object of claims, such as
 // {"sub":"auth0|1","name":"Ada","email":"ada@example.com","email_verified":true}.
 type Person struct {
-	Sub   string // who it is; nobody else has the same
+	Sub   string // identifies the person; nobody else has the same
 	Name  string
 	Email string
-	// Claims are all others. They may be as odd as those of real servers, and
-	// one named sub, name or email is sent in place of the field.
+	// Claims are all other claims. They may be as odd as those of real servers,
+	// and one named sub, name or email is sent instead of the field.
 	Claims map[string]any
 }
 
@@ -37,7 +37,7 @@ func (p *Person) UnmarshalJSON(data []byte) error {
 	return nil
 }
 
-// personOf sorts claims into fields, those that are no strings apart.
+// personOf sorts claims into fields; those that are not strings stay in Claims.
 func personOf(claims map[string]any) Person {
 	p := Person{Claims: maps.Clone(claims)}
 	for name, field := range map[string]*string{"sub": &p.Sub, "name": &p.Name, "email": &p.Email} {
@@ -63,7 +63,7 @@ func (p Person) claims() map[string]any {
 	return all
 }
 
-// label is what the sign-in page calls the person.
+// label is the text for the person on the sign-in page.
 func (p Person) label() string {
 	if p.Name != "" {
 		return p.Name
@@ -71,7 +71,7 @@ func (p Person) label() string {
 	return p.Sub
 }
 
-// people lists all who can sign in, User first.
+// people returns all who can sign in, User first.
 func (o *Options) people() []Person {
 	if o.User == nil {
 		return o.People
@@ -84,7 +84,7 @@ func (o *Options) people() []Person {
 	return slices.Insert(slices.Clone(o.People), 0, personOf(user))
 }
 
-// person finds somebody by sub; "" finds the first of all.
+// person finds a person by sub; "" finds the first of all.
 func (o *Options) person(sub string) (Person, bool) {
 	people := o.people()
 	i := slices.IndexFunc(people, func(p Person) bool { return sub == "" || p.Sub == sub })
@@ -94,7 +94,7 @@ func (o *Options) person(sub string) (Person, bool) {
 	return people[i], true
 }
 
-// meet makes person known, unless somebody with that sub is.
+// meet adds person to the people, unless somebody has that sub.
 func (s *Server) meet(person Person) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -103,8 +103,8 @@ func (s *Server) meet(person Person) {
 	}
 }
 
-// covered picks the claims that scopes cover (OpenID Connect Core §5.4): sub
-// and namespaced claims in any case, the address with email, all else with
+// covered returns the claims that scopes cover (OpenID Connect Core §5.4): sub
+// and namespaced claims always, the address with email, all others with
 // profile.
 func covered(claims map[string]any, scopes piecesauth.Scopes) map[string]any {
 	maps.DeleteFunc(claims, func(name string, _ any) bool {

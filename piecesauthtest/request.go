@@ -13,19 +13,19 @@ import (
 	"github.com/piecesauth/piecesauth"
 )
 
-// Request is a request that the server got. It holds secrets.
+// Request is a request that the server received. It holds secrets.
 type Request struct {
-	Op     Op // "" for what is no operation, such as /favicon.ico
+	Op     Op // "" for anything that is not an operation, such as /favicon.ico
 	Method string
 	URL    *url.URL
 	Header http.Header
-	Form   url.Values // the fields of a POST's body; else those of the query
+	Form   url.Values // the fields of a POST's body, otherwise those of the query
 	Body   []byte
-	Status int // of the answer; 0 until there is one, or where there was none
+	Status int // of the answer; 0 until there is one, or if there was none
 }
 
-// Requests lists the requests so far in order of arrival: those of the given
-// operations, or all. Change nothing that they point to.
+// Requests returns the requests so far in order of arrival: those of the given
+// operations, or all. Don't change anything that they point to.
 func (s *Server) Requests(only ...Op) []Request {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -39,7 +39,7 @@ func (s *Server) Requests(only ...Op) []Request {
 }
 
 // Count returns how many requests there were of the given operations, or of
-// all. Unlike Requests it counts those that are no longer kept too.
+// all. Unlike Requests it includes those that are no longer kept.
 func (s *Server) Count(only ...Op) int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -52,7 +52,7 @@ func (s *Server) Count(only ...Op) int {
 	return sum
 }
 
-// serve answers one request: recorded, checked, and spoiled if so told.
+// serve answers one request: it records and checks it, and applies faults.
 func (s *Server) serve(op Op, act http.HandlerFunc, w http.ResponseWriter, r *http.Request) {
 	record, problem := receive(op, w, r)
 	s.keep(record)
@@ -92,7 +92,7 @@ func (s *Server) send(w http.ResponseWriter, answer *Response) {
 	_, _ = w.Write(answer.Body) // the client may be gone
 }
 
-// receive reads a request, and says what is wrong with it.
+// receive reads a request, and returns what is wrong with it.
 func receive(op Op, w http.ResponseWriter, r *http.Request) (record *Request, problem string) {
 	const most = 1 << 20
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, most))
@@ -132,8 +132,8 @@ func (s *Server) wait(r *http.Request, c <-chan time.Time) {
 	panic(http.ErrAbortHandler)
 }
 
-// read fills in the form, and says what is wrong with the raw request. A
-// server may let some of it pass; a client has no reason to send it.
+// read sets the form, and returns what is wrong with the raw request. A server
+// may accept some of it; a client has no reason to send it.
 func (r *Request) read(bodyErr error) (problem string) {
 	query, err := url.ParseQuery(r.URL.RawQuery)
 	r.Form = query

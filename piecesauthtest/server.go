@@ -1,5 +1,5 @@
-// Package piecesauthtest is a Pieces authorization server in memory, for the
-// tests of whatever uses package piecesauth, in the spirit of net/http/httptest.
+// Package piecesauthtest is a Pieces authorization server in memory, for tests
+// of code that uses package piecesauth, in the spirit of net/http/httptest.
 //
 // [NewServer] starts one on a loopback port, and its zero [Options] work:
 //
@@ -7,39 +7,43 @@
 //	defer server.Close()
 //	auth, err := piecesauth.New(server.Config())
 //
-// Its routes are generated from the document that the client is generated
-// from, so the two cannot drift apart. It is as strict as a server may be: it
-// checks the raw request first, and says what is wrong with it. StrictRedirects
-// and StrictAudience make it as strict as one that knows its applications.
+// Its routes are generated from the same document as the client, so the two
+// cannot drift apart. It is as strict as a server may be: it checks the raw
+// request first, and says what is wrong with it. StrictRedirects and
+// StrictAudience make it as strict as a server where applications are
+// registered.
 //
 // # Signing in
 //
-// GET /authorize leads to a sign-in page, as it does at real servers. A real
-// browser can use it; [Server.Browser] is a person at a browser for tests, and
+// GET /authorize leads to a sign-in page, as at real servers. A real browser
+// can use it. [Server.Browser] is a person at a browser for tests, and
 // [Server.BrowserAs] another person:
 //
 //	callback, err := server.Browser().SignIn(ctx, attempt.URL)
 //
-// # What was asked
+// # Looking at requests
 //
-// [Server.Requests] lists what the server was sent: headers, forms and bodies,
-// secrets included. That is for assertions, not for logs. [Server.Count] counts
-// requests by operation, and [Server.Families] says what became of each sign-in.
+// [Server.Requests] returns what the server was sent: headers, forms and
+// bodies, secrets included. Use them for assertions, not for logs.
+// [Server.Count] counts requests by operation, and [Server.Families] returns
+// what became of each sign-in.
 //
 // # Misbehaving
 //
-// [Server.Fail] says what happens to the next requests of an operation, and
+// [Server.Fail] decides what happens to the next requests of an operation, and
 // [Server.FailFunc] decides request by request. [Server.BendJSON] edits an
 // answer, [Server.BendIDToken] an ID token before it is signed, and
-// [Server.BendCallback] what the redirect URI gets. Each bend is good for one
-// answer; several are used in turn. What is to stay is in the [Options]: a clock
-// that is off, odd claims, keys that fail. [Server.Change] edits them while the
-// server runs. [Server.RotateKey] changes the signing key, and [Server.Revoke]
-// takes back what somebody granted.
+// [Server.BendCallback] the values that the redirect URI receives. Each bend
+// applies to one answer; several are used in turn. Lasting faults are in the
+// [Options]: a clock that is wrong, odd claims, keys that fail. [Server.Change]
+// changes them while the server runs. [Server.RotateKey] changes the signing
+// key, and [Server.Revoke] revokes what somebody granted.
 //
 // # Stores
 //
-// [TestStore] is the suite that any piecesauth.TokenStore has to pass.
+// [TestStore] is the suite that every piecesauth.TokenStore has to pass,
+// [TestSharedStore] the one for stores that several processes share, and
+// [TestDB] the one for every tokenkv.DB.
 package piecesauthtest
 
 import (
@@ -59,14 +63,14 @@ import (
 	"github.com/piecesauth/piecesauth/piecesauthtest/internal/routes"
 )
 
-// Op names an operation of the server, as piecesauth.Error.Op does.
+// Op names an operation of the server, like the Op of piecesauth.Error.
 type Op string
 
 // The operations.
 const (
 	Authorize Op = "authorize" // GET /authorize
 	Login     Op = "login"     // the sign-in page, GET and POST /login
-	Exchange  Op = "exchange"  // POST /oauth/token, but for a refresh
+	Exchange  Op = "exchange"  // POST /oauth/token, except for a refresh
 	Refresh   Op = "refresh"   // POST /oauth/token with grant_type=refresh_token
 	UserInfo  Op = "userinfo"  // GET /userinfo
 	Logout    Op = "logout"    // GET /v2/logout
@@ -74,7 +78,7 @@ const (
 	JWKS      Op = "jwks"      // GET /.well-known/jwks.json
 )
 
-// ops holds the operations of the generated routes, and of the sign-in page.
+// ops lists the operations of the generated routes, and of the sign-in page.
 var ops = map[string]Op{
 	"GET /authorize":                        Authorize,
 	"GET /login":                            Login,
@@ -114,8 +118,8 @@ type Server struct {
 	revocations   int
 }
 
-// NewServer starts a server as [Start] does, for tests: like httptest.NewServer
-// it panics where that is impossible. The caller calls Close.
+// NewServer starts a server like [Start], for tests: like httptest.NewServer it
+// panics if that fails. The caller must call Close.
 func NewServer(options Options) *Server {
 	s, err := Start(options)
 	if err != nil {
@@ -124,7 +128,7 @@ func NewServer(options Options) *Server {
 	return s
 }
 
-// Start starts a server. The caller calls Close.
+// Start starts a server. The caller must call Close.
 func Start(options Options) (*Server, error) {
 	options.complete()
 	if err := options.check(); err != nil {
@@ -162,7 +166,7 @@ func Start(options Options) (*Server, error) {
 	return s, nil
 }
 
-// baseURL has the host that was asked for, and the port that was found.
+// baseURL has the requested host, and the port that was found.
 func baseURL(options Options, found net.Addr) string {
 	host, _, _ := net.SplitHostPort(options.Addr) // it was listened on
 	_, port, _ := net.SplitHostPort(found.String())
@@ -176,7 +180,7 @@ func baseURL(options Options, found net.Addr) string {
 	return scheme + "://" + net.JoinHostPort(host, port)
 }
 
-// Close ends what hangs, and shuts the server down; nothing of it is left.
+// Close ends requests that hang, and shuts the server down completely.
 func (s *Server) Close() {
 	s.closing.Do(func() { close(s.done) })
 	s.http.Close()
@@ -186,12 +190,12 @@ func (s *Server) Close() {
 // closes its idle connections.
 func (s *Server) Client() *http.Client { return s.http.Client() }
 
-// Certificate returns the server's certificate, and nil without Options.TLS.
+// Certificate returns the server's certificate, or nil without Options.TLS.
 func (s *Server) Certificate() *x509.Certificate { return s.http.Certificate() }
 
-// Config returns a configuration for [piecesauth.New] that signs in here, with
-// full verification of ID tokens. Its redirect URL, which nobody listens on,
-// serves for [Browser.SignIn].
+// Config returns a configuration for [piecesauth.New] that signs in at this
+// server, with full verification of ID tokens. Nobody listens on its redirect
+// URL, which is meant for [Browser.SignIn].
 func (s *Server) Config() piecesauth.Config {
 	o := s.settings()
 	config := piecesauth.Config{
@@ -217,8 +221,8 @@ type handler struct {
 	routes.ServerInterface
 }
 
-// handler puts the generated routes, and the sign-in page's, behind what
-// records, checks and spoils.
+// handler wraps the generated routes, and the sign-in page, in the code that
+// records, checks and applies faults.
 func (s *Server) handler() http.Handler {
 	router := &router{server: s, mux: http.NewServeMux()}
 	h := &handler{Server: s}
@@ -262,7 +266,7 @@ func (m *router) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	m.mux.ServeHTTP(w, r)
 }
 
-// unbound answers what the generated code could not bind.
+// unbound answers requests that the generated code could not bind.
 func (h *handler) unbound(w http.ResponseWriter, r *http.Request, err error) {
 	problem := err.Error()
 	var missing *routes.RequiredParamError
@@ -276,7 +280,7 @@ func (h *handler) unbound(w http.ResponseWriter, r *http.Request, err error) {
 	errorPage(w, problem)
 }
 
-// pop takes the first of a queue that the server's lock guards.
+// pop removes the first item of a queue that the server's lock guards.
 func pop[T any](s *Server, queue *[]T) (first T) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

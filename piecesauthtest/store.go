@@ -15,30 +15,29 @@ import (
 	"github.com/piecesauth/piecesauth"
 )
 
-// TestStore is the suite that any [piecesauth.TokenStore] has to pass. factory
-// returns an empty store, another one at each call; it may use t for what the
-// store needs, such as t.TempDir and t.Cleanup.
+// TestStore is the suite that every [piecesauth.TokenStore] has to pass.
+// factory returns an empty store, a new one at each call; it may use t for what
+// the store needs, such as t.TempDir and t.Cleanup.
 //
 // Besides what the interface says, a store passes if
 //
-//   - Load neither waits for an Update that is under way nor sees its result;
-//   - Update, while it waits for its turn, ends with the context's error when
-//     the context does, and so it does with a context that has ended before;
-//     it does not run fn then;
+//   - Load neither waits for an Update in progress nor sees its result;
+//   - an Update that waits for its turn returns the context's error when
+//     the context ends, or if it has ended before, and does not run fn then;
 //   - what fn returns is stored even if the context ends meanwhile, or an error
 //     says that it was not: a rotated refresh token must not get lost silently;
 //   - a panic in fn passes through Update, stores nothing, and keeps nobody
 //     waiting;
-//   - no caller's change to a token it got, or gave, reaches the store.
+//   - changes that a caller makes to a token that it received, or returned, don't reach the store.
 //
 // A store may also have the method
 //
 //	Replace(ctx context.Context, token *piecesauth.Token) error
 //
-// which stores a token, or with nil deletes what is there, without reading it
-// first. It is tested where it exists. It either waits for its turn, as Update
-// does, or goes ahead of an Update that is under way; the Update then may not
-// store what its fn made of the token from before.
+// which stores a token, or deletes the stored one if token is nil, without
+// reading it first. It is tested if it exists. It either waits for its turn, as
+// Update does, or overtakes an Update in progress; that Update then may not
+// store what its fn made of the old token.
 //
 // See [TestSharedStore] for stores that several processes share.
 func TestStore(t *testing.T, factory func(t *testing.T) piecesauth.TokenStore) {
@@ -50,8 +49,9 @@ func TestStore(t *testing.T, factory func(t *testing.T) piecesauth.TokenStore) {
 }
 
 // TestSharedStore is [TestStore] for stores whose token lives outside the
-// process: a file, a database. factory prepares an empty place for a token, and
-// returns a function that opens it; what one opening does, the others see.
+// process, in a file or a database. factory prepares an empty place for a
+// token, and returns a function that opens it; whatever is stored through one
+// store is visible to the others.
 func TestSharedStore(t *testing.T, factory func(t *testing.T) (open func() piecesauth.TokenStore)) {
 	t.Helper()
 	for _, c := range storeCases {
@@ -67,7 +67,7 @@ func TestSharedStore(t *testing.T, factory func(t *testing.T) (open func() piece
 	})
 }
 
-// replacer is what a store may be besides.
+// replacer is an optional interface of a store.
 type replacer interface {
 	Replace(ctx context.Context, token *piecesauth.Token) error
 }
@@ -372,9 +372,9 @@ var replaceCases = []storeCase{
 	}},
 }
 
-// replaceDuringUpdate replaces what an Update under way got to see, by token.
-// The Replace may wait for the Update, or go ahead of it: then the Update fails,
-// or runs fn again. In the end there is token, or what fn made of token.
+// replaceDuringUpdate replaces the token that an Update in progress has seen.
+// The Replace may wait for the Update, or overtake it: then the Update fails,
+// or runs fn again. In the end the store holds token, or what fn made of token.
 func replaceDuringUpdate(t testing.TB, open opener, token *piecesauth.Token) {
 	t.Helper()
 	made := func(old *piecesauth.Token) *piecesauth.Token {
@@ -456,7 +456,7 @@ func put(t testing.TB, store piecesauth.TokenStore, token *piecesauth.Token) {
 	update(t, store, func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) { return token, nil })
 }
 
-// whileUpdating runs f while an Update is under way whose fn returns result.
+// whileUpdating runs f during an Update whose fn returns result.
 func whileUpdating(t testing.TB, store piecesauth.TokenStore, result *piecesauth.Token, f func()) {
 	t.Helper()
 	started, end, ended := make(chan struct{}), make(chan struct{}), make(chan struct{})

@@ -15,27 +15,27 @@ import (
 	"github.com/piecesauth/piecesauth/tokenkv"
 )
 
-// TestDB is the suite that any [tokenkv.DB] has to pass. factory returns an empty
-// one, another one at each call; it may use t for what the database needs, such
-// as t.TempDir and t.Cleanup.
+// TestDB is the suite that every [tokenkv.DB] has to pass. factory returns an
+// empty database, a new one at each call; it may use t for what the database
+// needs, such as t.TempDir and t.Cleanup.
 //
 // Besides what the interface says, a DB passes if
 //
-//   - Get sees what any Swap wrote that has returned, whoever made it;
-//   - of many Swaps of one version at once exactly one is done;
-//   - keys of any bytes are kept apart, whatever their case, spaces at their
+//   - Get sees the result of every Swap that has returned, whoever called it;
+//   - of many concurrent Swaps of one version exactly one succeeds;
+//   - keys of any bytes are distinguished, whatever their case, spaces at their
 //     ends, NUL bytes, invalid UTF-8 and Unicode normalization, and so are keys of
 //     512 bytes that differ in the last;
-//   - values of any bytes come back as they are, up to 1 MiB;
+//   - values of any bytes come back unchanged, up to 1 MiB;
 //   - Age is never negative, and grows with time, or is always 0; another Swap
-//     begins it anew. It may be off by 100 milliseconds;
-//   - a context that has ended is an error that matches it, from Get and from
-//     Swap, which does nothing then;
-//   - no error names the key.
+//     resets it. It may be off by 100 milliseconds;
+//   - if the context has ended, Get and Swap return an error that matches its error, and
+//     Swap does nothing;
+//   - no error contains the key.
 //
-// What one process can't see is not tested: whether Get reads the primary where
-// another process wrote, whose clock Age goes by where all go alike, and whether
-// what a Swap wrote outlives the database's next crash.
+// What one process can't see is not tested: whether Get reads the primary after
+// another process wrote, whose clock Age uses if all clocks agree, and whether
+// the result of a Swap survives a crash of the database.
 func TestDB(t *testing.T, factory func(t *testing.T) tokenkv.DB) {
 	t.Helper()
 	for _, c := range dbCases {
@@ -43,7 +43,7 @@ func TestDB(t *testing.T, factory func(t *testing.T) tokenkv.DB) {
 	}
 }
 
-// dbTest is a case of TestDB.
+// dbTest is one case of TestDB.
 type dbTest struct {
 	testing.TB
 	db tokenkv.DB
@@ -182,7 +182,7 @@ var dbCases = []struct {
 	}},
 }
 
-// similarKeys returns keys that some database takes for one another.
+// similarKeys returns keys that some databases do not distinguish.
 func similarKeys() []string {
 	long := strings.Repeat("k", 511)
 	keys := []string{
@@ -200,7 +200,8 @@ func similarKeys() []string {
 	return keys
 }
 
-// testOneOfMany lets many swap one version at once, again and again.
+// testOneOfMany makes many goroutines swap one version at once, again and
+// again.
 func testOneOfMany(t dbTest) {
 	const goroutines, rounds = 8, 10
 	version := ""
@@ -263,7 +264,7 @@ func testNothingLost(t dbTest) {
 	}
 }
 
-// ageStep is how long testAge waits; ageSlack how far an Age may be off.
+// ageStep is how long testAge waits, and ageSlack how far an Age may be off.
 const (
 	ageStep  = 300 * time.Millisecond
 	ageSlack = 100 * time.Millisecond

@@ -16,26 +16,28 @@ import (
 	"github.com/piecesauth/piecesauth"
 )
 
-// family is all that comes of one sign-in: what reuse revokes.
+// family is everything that comes of one sign-in, which reuse of a refresh
+// token revokes.
 type family struct {
 	Family
 	issued int // access tokens so far
-	ended  int // of these, how many a refresh or a revocation has ended
+	ended  int // how many of these a refresh or a revocation has ended
 }
 
-// Family says what became of one sign-in, and of the tokens that it led to.
+// Family describes what became of one sign-in, and of the tokens that it led
+// to.
 type Family struct {
-	Sub       string // who signed in
+	Sub       string // the person who signed in
 	Scopes    piecesauth.Scopes
 	SignedIn  time.Time // by the server's clock
-	Refreshes int       // that were answered with tokens
-	Repeats   int       // of these, those by a refresh token used before, within the leeway
+	Refreshes int       // refreshes that were answered with tokens
+	Repeats   int       // how many of these reused a refresh token within the leeway
 	Refused   int       // refreshes that were refused
 	Revoked   bool      // by reuse of a code or refresh token, or by [Server.Revoke]
 }
 
-// Families lists what became of the sign-ins so far in their order: those of
-// the given people, or all.
+// Families returns what became of the sign-ins so far, in order: those of the
+// given people, or all.
 func (s *Server) Families(only ...Person) []Family {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -48,7 +50,8 @@ func (s *Server) Families(only ...Person) []Family {
 	return list
 }
 
-// concerns says whether somebody is among people, who are all if there are none.
+// concerns reports whether somebody is among people; an empty list means
+// everybody.
 func concerns(people []Person, sub string) bool {
 	return len(people) == 0 || slices.ContainsFunc(people, func(p Person) bool { return p.Sub == sub })
 }
@@ -247,7 +250,7 @@ func (s *Server) useRefreshToken(t *refreshToken, o *Options, now time.Time) (er
 	return invalid("refresh token was used before; all that came of the sign-in is revoked")
 }
 
-// issue makes the tokens that a sign-in is good for.
+// issue makes the tokens of a sign-in.
 func (s *Server) issue(o *Options, f *family, nonce string, withRefreshToken bool) (*tokens, error) {
 	now := o.now()
 	person, known := o.person(f.Sub)
@@ -282,14 +285,16 @@ func (s *Server) issue(o *Options, f *family, nonce string, withRefreshToken boo
 }
 
 // NewToken returns a token as though the first person had just signed in and
-// granted the scopes; without any: openid, profile, email and offline_access.
+// granted the scopes or, if there are none, openid, profile, email and
+// offline_access.
 func (s *Server) NewToken(scopes ...string) (*piecesauth.Token, error) {
 	o := s.settings()
 	person, _ := o.person("")
 	return s.newToken(o, person, scopes)
 }
 
-// NewTokenFor is NewToken for another person, as of [Server.BrowserAs].
+// NewTokenFor is NewToken for another person, such as that of
+// [Server.BrowserAs].
 func (s *Server) NewTokenFor(person Person, scopes ...string) (*piecesauth.Token, error) {
 	if person.Sub == "" {
 		return nil, errors.New("piecesauthtest: the person has no sub")
@@ -319,9 +324,9 @@ func (s *Server) newToken(o *Options, person Person, scopes []string) (*piecesau
 	}, nil
 }
 
-// Revoke takes back, at once, what the given people granted so far, or what
-// everybody did: sessions, codes and tokens. Access tokens then get 401
-// invalid_token, and refresh tokens invalid_grant.
+// Revoke revokes, at once, what the given people have granted so far, or what
+// everybody has: sessions, codes and tokens. Access tokens are then answered
+// with 401 invalid_token, and refresh tokens with invalid_grant.
 func (s *Server) Revoke(only ...Person) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -331,8 +336,8 @@ func (s *Server) Revoke(only ...Person) {
 	maps.DeleteFunc(s.sessions, func(_ string, who *session) bool { return concerns(only, who.sub) })
 }
 
-// RevokeAccessTokens ends the access tokens that are out, and leaves the refresh
-// tokens good.
+// RevokeAccessTokens ends all issued access tokens, and leaves the refresh
+// tokens valid.
 func (s *Server) RevokeAccessTokens(only ...Person) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -343,8 +348,8 @@ func (s *Server) RevokeAccessTokens(only ...Person) {
 	}
 }
 
-// Revocations returns how often the reuse of a refresh token has revoked what
-// came of a sign-in.
+// Revocations returns how often the reuse of a refresh token has revoked a
+// sign-in.
 func (s *Server) Revocations() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -39,7 +39,8 @@ func (h *handler) GetAuth0UserInfo(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// challenge answers as RFC 6750 §3 says: without a code where no token came.
+// challenge answers as RFC 6750 §3 requires: without a code if no token was
+// sent.
 func challenge(w http.ResponseWriter, status int, code, description string) {
 	if code == "" {
 		w.Header().Set("WWW-Authenticate", `Bearer realm="piecesauthtest"`)

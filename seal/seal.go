@@ -1,6 +1,6 @@
-// Package seal encrypts what a program keeps outside itself: tokens in a
-// database or a file, a session in a cookie. What it seals can't be read, changed,
-// or used for another purpose without the key.
+// Package seal encrypts what a program keeps outside itself, such as tokens in
+// a database or a file, or a session in a cookie. Without the key, sealed data
+// can't be read, changed, or used for another purpose.
 //
 //	sealer, err := seal.New(key) // 32 random bytes
 //	…
@@ -9,24 +9,25 @@
 //
 // # Keys
 //
-// A key is 32 random bytes, for instance of openssl rand -base64 32, decoded.
-// Keys are rotated in two steps: the new one is added behind the old one, on
-// every machine; then it is put first. Once everything has been sealed anew, the
-// old one is left out.
+// A key is 32 random bytes, for example the output of openssl rand -base64 32,
+// decoded. Rotate keys in two steps: add the new one after the old one on every
+// machine; then move it to the front. Once everything has been sealed again,
+// remove the old one.
 //
 // # Format
 //
-// What is sealed is 45 bytes longer than the plaintext:
+// Sealed data is 45 bytes longer than the plaintext:
 //
 //	1 byte    the format, 1
-//	4 bytes   the key's id: the first of HMAC-SHA-256(key, "piecesauth/seal key id")
+//	4 bytes   the key's id: the first bytes of HMAC-SHA-256(key, "piecesauth/seal key id")
 //	24 bytes  the nonce, random
 //	…         the ciphertext and its tag of 16 bytes
 //
-// The cipher is XAES-256-GCM as C2SP specifies it (https://c2sp.org/XAES-256-GCM):
-// its random nonces stay safe for any number of messages, where those of AES-GCM
-// alone end near 2^32. The first five bytes and the purpose are authenticated
-// with the plaintext. Its length is not hidden.
+// The cipher is XAES-256-GCM as specified by C2SP
+// (https://c2sp.org/XAES-256-GCM): its random nonces are safe for any number of
+// messages, while those of plain AES-GCM are not beyond about 2^32. The first
+// five bytes and the purpose are authenticated with the plaintext. The length
+// of the plaintext is not hidden.
 package seal
 
 import (
@@ -43,23 +44,24 @@ import (
 
 const (
 	format = 1
-	// keySize is that of AES-256, the one size that XAES-256-GCM has.
+	// keySize is the key size of AES-256, the only one that XAES-256-GCM has.
 	keySize    = 32
 	idSize     = 4
 	headSize   = 1 + idSize
-	subkeySize = 12 // of the nonce, what the subkey is derived from
+	subkeySize = 12 // of the nonce, from which the subkey is derived
 	nonceSize  = 24
 	overhead   = headSize + nonceSize + 16
 )
 
-// ErrCannotOpen is every error of [Sealer.Open]: there is no key for what was
-// sealed, or it was sealed for another purpose, altered, or cut off.
+// ErrCannotOpen is the error of [Sealer.Open]: no key matches, or the data was
+// sealed for another purpose, altered, or cut off.
 var ErrCannotOpen = errors.New("seal: cannot be opened")
 
-// Sealer seals and opens. Make one with [New]. Any number of goroutines may use
-// it. However it is printed or logged, its keys are not.
+// Sealer seals and opens data. Make one with [New]. It is safe for concurrent
+// use. Printing or logging it does not show its keys.
 type Sealer struct {
-	// A function, since whatever prints by reflection follows everything else.
+	// A function, because code that prints by reflection would follow anything
+	// else.
 	keys func() []key
 }
 
@@ -69,7 +71,8 @@ type key struct {
 	mask  [aes.BlockSize]byte // K1 of the specification
 }
 
-// New returns a Sealer of keys of 32 bytes each: the first seals, all open.
+// New returns a Sealer. Each key has 32 bytes; the first one seals, and all of
+// them open.
 func New(keys ...[]byte) (*Sealer, error) {
 	if len(keys) == 0 {
 		return nil, errors.New("seal: there is no key: pass at least one, of 32 random bytes")
@@ -87,8 +90,9 @@ func New(keys ...[]byte) (*Sealer, error) {
 	return &Sealer{keys: func() []key { return ring }}, nil
 }
 
-// Seal returns plaintext encrypted under the first key, to be opened for the same
-// purpose alone: a cookie's name, say, or the key of a row. No two results are alike.
+// Seal encrypts plaintext with the first key. The result can be opened for the
+// same purpose only; a purpose is, for example, a cookie's name or the key of a
+// row. No two results are equal.
 func (s *Sealer) Seal(plaintext []byte, purpose string) []byte {
 	k := s.keys()[0]
 	sealed := make([]byte, headSize+subkeySize, overhead+len(plaintext))
@@ -100,7 +104,7 @@ func (s *Sealer) Seal(plaintext []byte, purpose string) []byte {
 	return aead.Seal(sealed, nil, plaintext, associated(sealed, purpose)) //nolint:gosec // no nonce, so that it draws one
 }
 
-// Open returns what was sealed for this purpose under any of the keys. Every
+// Open returns what was sealed for this purpose with any of the keys. Its only
 // error is [ErrCannotOpen].
 func (s *Sealer) Open(sealed []byte, purpose string) ([]byte, error) {
 	switch {
@@ -111,7 +115,8 @@ func (s *Sealer) Open(sealed []byte, purpose string) ([]byte, error) {
 	}
 	known := false
 	for _, k := range s.keys() {
-		// The id saves trying every key. It proves nothing: two keys may share it.
+		// The id avoids trying every key. It proves nothing: two keys may share
+		// it.
 		if [idSize]byte(sealed[1:]) != k.id {
 			continue
 		}
@@ -128,14 +133,14 @@ func (s *Sealer) Open(sealed []byte, purpose string) ([]byte, error) {
 	return nil, fmt.Errorf("%w: it was altered, or sealed for another purpose", ErrCannotOpen)
 }
 
-// Format prints that this is a Sealer, and nothing of it.
+// Format prints that this is a Sealer, and nothing else.
 func (Sealer) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, "seal.Sealer{}") }
 
-// LogValue is what package slog logs.
+// LogValue logs what Format prints.
 func (Sealer) LogValue() slog.Value { return slog.StringValue("seal.Sealer{}") }
 
-// associated is what is authenticated beside the plaintext: the head, whose
-// length is fixed, and the purpose.
+// associated returns the data that is authenticated with the plaintext: the
+// head, whose length is fixed, and the purpose.
 func associated(sealed []byte, purpose string) []byte {
 	return append(sealed[:headSize:headSize], purpose...)
 }
@@ -175,8 +180,8 @@ func (k *key) subkey(nonce [subkeySize]byte) cipher.Block {
 	return block
 }
 
-// aead is AES-256-GCM that draws and checks the second half of the nonce by
-// itself: the one way that is allowed where Go runs in FIPS 140 mode only.
+// aead returns AES-256-GCM that generates and checks the second half of the
+// nonce by itself, which is the only way that Go allows in FIPS 140-only mode.
 func (k *key) aead(nonce [subkeySize]byte) cipher.AEAD {
 	aead, _ := cipher.NewGCMWithRandomNonce(k.subkey(nonce)) // fails for other ciphers alone
 	return aead

@@ -13,14 +13,15 @@ import (
 	"github.com/piecesauth/piecesauth/seal"
 )
 
-// version is that of document: what an older program would misread raises it.
+// version is the version of document; a change that an older program would
+// misread raises it.
 const version = 1
 
 // purpose is the same for every path, so that a sealed file may be moved.
 const purpose = "piecesauth/tokenfile: token"
 
-// document is the content of the file: a token, plain or sealed, or where the file
-// cannot be removed, that there is none.
+// document is the content of the file: a token, plain or sealed, or, if the
+// file cannot be removed, that there is none.
 type document struct {
 	Version int             `json:"version"`
 	Token   json.RawMessage `json:"token,omitempty"`
@@ -28,8 +29,8 @@ type document struct {
 	Deleted bool            `json:"deleted,omitempty"`
 }
 
-// None of these quotes the file, nor do they wrap errors of encoding/json, which
-// do: any part of it may be part of a secret.
+// None of these quotes the file or wraps an error of encoding/json, which
+// would: any part of it may be part of a secret.
 var (
 	errNotToken = errors.New("is cut off or not a token file; sign in anew, or delete it")
 	errTooLarge = errors.New("is too large for a token file")
@@ -37,14 +38,15 @@ var (
 	errNoKey    = fmt.Errorf("is sealed, and this program has no key for it; pass tokenfile.Sealed to New: %w", seal.ErrCannotOpen)
 )
 
-// laterError is what a file of a later version of this package is.
+// laterError means that a later version of this package wrote the file.
 type laterError int
 
 func (e laterError) Error() string {
 	return fmt.Sprintf("has version %d, and this program reads version %d: a later one wrote it", int(e), version)
 }
 
-// encodeToken is the JSON of a token that is worth keeping.
+// encodeToken returns the JSON of a token, or an error if the token is not
+// worth keeping.
 func encodeToken(token *piecesauth.Token) ([]byte, error) {
 	if token.AccessToken == "" && token.RefreshToken == "" {
 		return nil, errEmpty
@@ -56,7 +58,8 @@ func encodeToken(token *piecesauth.Token) ([]byte, error) {
 	return data, nil
 }
 
-// encode is the content of a file with this token, sealed if there is a sealer.
+// encode returns the content of a file with this token, sealed if there is a
+// sealer.
 func encode(token []byte, sealer *seal.Sealer) ([]byte, error) {
 	doc := document{Version: version, Token: token}
 	if sealer != nil {
@@ -72,8 +75,9 @@ func encode(token []byte, sealer *seal.Sealer) ([]byte, error) {
 	return append(data, '\n'), nil
 }
 
-// decode returns the token of a file's content, and piecesauth.ErrNoToken where it
-// says that there is none. The key is asked for only if the content is sealed.
+// decode returns the token of a file's content, or piecesauth.ErrNoToken if the
+// content says that there is none. It asks for the key only if the content is
+// sealed.
 func decode(data []byte, key func() (*seal.Sealer, error)) (*piecesauth.Token, error) {
 	if err := checkVersion(data); err != nil {
 		return nil, err
@@ -104,7 +108,8 @@ func decode(data []byte, key func() (*seal.Sealer, error)) (*piecesauth.Token, e
 	return token, nil
 }
 
-// checkVersion returns an error for what no version wrote, or a later one.
+// checkVersion returns an error for content that no version wrote, or a later
+// one.
 func checkVersion(data []byte) error {
 	var head struct {
 		Version int `json:"version"`
@@ -119,8 +124,9 @@ func checkVersion(data []byte) error {
 	return nil
 }
 
-// Content that is written in place begins with a sum of all that follows it:
-// whoever reads meanwhile might see a part of the old content and one of the new.
+// Content that is written in place begins with a checksum of everything that
+// follows, because a concurrent reader might see part of the old content and
+// part of the new.
 const (
 	sumBefore = `{"sum":"`
 	sumAfter  = `",`
@@ -132,7 +138,7 @@ func withSum(data []byte) []byte {
 	return bytes.Join([][]byte{[]byte(sumBefore), []byte(hex.EncodeToString(sum[:])), []byte(sumAfter), rest}, nil)
 }
 
-// whole reports whether content with a sum is what the sum was made of.
+// whole reports whether content that has a checksum matches it.
 func whole(data []byte) bool {
 	rest, found := bytes.CutPrefix(data, []byte(sumBefore))
 	if !found {

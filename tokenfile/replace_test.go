@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,6 +15,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/piecesauth/piecesauth"
+	"github.com/piecesauth/piecesauth/internal/logging"
 	"github.com/piecesauth/piecesauth/seal"
 	"github.com/piecesauth/piecesauth/tokenfile"
 )
@@ -150,6 +152,19 @@ func TestWaitingSaysForWhat(t *testing.T) {
 		taken()
 		return nil, nil
 	}))
+}
+
+// The logger of a TokenSource hears of it.
+func TestWaitingIsLogged(t *testing.T) {
+	path := newPath(t)
+	var heard bytes.Buffer
+	ctx := logging.With(soon(t), slog.New(slog.NewTextHandler(&heard, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	require.NoError(t, open(t, path).Update(t.Context(), func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) {
+		require.ErrorIs(t, put(ctx, open(t, path), token("a")), context.DeadlineExceeded)
+		return nil, nil
+	}))
+	require.Regexp(t, `msg="tokenfile: waited for the lock" for=[0-9.]+ms got_it=false`, heard.String())
+	require.NotContains(t, heard.String(), secret)
 }
 
 // A panic, an error and a test that ends inside fn leave no temporary file.

@@ -8,8 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// preallocate takes the room for size bytes of file from the disk, so that writing
-// them cannot fail for want of it. With keep the file's size stays as it is.
+// preallocate reserves disk space for size bytes of file, so that writing them
+// cannot fail because the disk is full. With keep, the file's size stays
+// unchanged.
 func preallocate(file *os.File, size int64, keep bool) error {
 	var mode uint32
 	if keep {
@@ -29,7 +30,8 @@ func preallocate(file *os.File, size int64, keep bool) error {
 }
 
 // mounted reports whether something is mounted at path itself, as containers do
-// with single files: it can be written, but neither replaced nor removed.
+// with single files: such a file can be written, but neither replaced nor
+// removed.
 func mounted(path string) bool {
 	var info unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, 0, &info)

@@ -4,9 +4,10 @@ package tokenfile
 
 import "os"
 
-// preallocate takes the room for size bytes of file from the disk, so that writing
-// them cannot fail for want of it. With keep the file's size stays as it is.
+// preallocate reserves disk space for size bytes of file, so that writing them
+// cannot fail because the disk is full. With keep, the file's size stays
+// unchanged.
 func preallocate(file *os.File, size int64, keep bool) error { return fill(file, size, keep) }
 
-// mounted is answered by the rename alone.
+// mounted returns false; here only a failing rename shows a mount.
 func mounted(string) bool { return false }

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// checkFolder refuses what is no folder.
+// checkFolder refuses anything but a folder.
 func checkFolder(folder string) error {
 	info, err := os.Stat(folder)
 	if err != nil {
@@ -31,8 +31,8 @@ const openFlags = 0
 
 func syncFolder(string) error { return nil }
 
-// patiently calls op again for two seconds while it is refused: Windows neither
-// replaces a file that is open nor opens one that is being replaced.
+// patiently repeats op for up to two seconds while it is refused: Windows
+// neither replaces a file that is open nor opens one that is being replaced.
 func patiently[T any](op func() (T, error)) (T, error) {
 	for deadline := time.Now().Add(2 * time.Second); ; time.Sleep(time.Millisecond) {
 		result, err := op()

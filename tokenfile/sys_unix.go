@@ -10,11 +10,11 @@ import (
 	"syscall"
 )
 
-// openFlags keep an open from waiting for whoever writes to a pipe, and from
-// following a link, that took the file's place since it was looked at.
+// openFlags prevent open from waiting for the writer of a pipe, and from
+// following a link, if one of these has replaced the file since it was checked.
 const openFlags = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 
-// checkFolder refuses a folder in which somebody else could replace the file.
+// checkFolder refuses a folder in which another user could replace the file.
 func checkFolder(folder string) error {
 	info, err := os.Stat(folder)
 	if err != nil {
@@ -32,7 +32,7 @@ func checkFolder(folder string) error {
 	return nil
 }
 
-// checkFile refuses a file that somebody else wrote, or could have read.
+// checkFile refuses a file that another user wrote, or could have read.
 func checkFile(info fs.FileInfo) error {
 	if err := checkOwner(info); err != nil {
 		return err
@@ -58,7 +58,7 @@ func ownerOf(info fs.FileInfo) (uid int, ok bool) {
 	return int(stat.Uid), true
 }
 
-// syncFolder makes a rename or a deletion outlive a crash.
+// syncFolder makes a rename or a deletion survive a crash.
 func syncFolder(folder string) error {
 	dir, err := os.Open(folder) //nolint:gosec // the user's own
 	if err != nil {
@@ -71,5 +71,5 @@ func syncFolder(folder string) error {
 	return nil
 }
 
-// patiently calls op: on Unix an open file can be replaced.
+// patiently calls op once: on Unix an open file can be replaced.
 func patiently[T any](op func() (T, error)) (T, error) { return op() }

@@ -1,61 +1,62 @@
 // Package tokenfile keeps a token in a file that several processes share, so
-// that a program and its next run, or many at once, stay signed in together.
+// that a program stays signed in between its runs, and several programs stay
+// signed in together.
 //
 //	store, err := tokenfile.New(filepath.Join(configDir, "my-app", "token.json"))
 //	…
 //	source := auth.TokenSource(store)
 //
-// With [Sealed] the token is encrypted, under a key that is kept elsewhere: in the
-// system's credential store, for instance, by package keyring.
+// With [Sealed] the token is encrypted with a key that is kept elsewhere, for
+// example in the system's credential store by package keyring.
 //
 // # The files
 //
-// Give the token a folder of its own. The folder is created with mode 0700; one
-// that exists must belong to the user, or to root, and be writable by nobody
-// else. For the path token.json it holds
+// Use a folder for the token alone. The folder is created with mode 0700; one
+// that exists must belong to the user or to root, and nobody else may write to
+// it. For the path token.json it holds
 //
-//   - token.json, mode 0600: {"version":1,"token":{…}} and a newline, the token
-//     being the JSON of [piecesauth.Token]; or {"version":1,"sealed":"…"};
-//   - token.json.lock, mode 0600 and empty: who updates the token locks it. It
-//     stays when the token is deleted, since whoever deletes a lock file takes
-//     the lock from those who wait for it;
-//   - token.json.tmp-…: a token being written. One that a killed process left
-//     behind is removed by the next write or deletion, where it can be;
-//   - token.json.inplace, only where token.json is a mount: see below.
+//   - token.json, mode 0600: {"version":1,"token":{…}} and a newline, where the
+//     token is the JSON of [piecesauth.Token]; or {"version":1,"sealed":"…"};
+//   - token.json.lock, mode 0600 and empty: a process locks it to update the
+//     token. It stays when the token is deleted, because deleting a lock file
+//     takes the lock from those who wait for it;
+//   - token.json.tmp-…: a token being written. If a killed process leaves one
+//     behind, the next write or deletion removes it, if it can;
+//   - token.json.inplace, only if token.json is a mount: see below.
 //
-// A token is written to a temporary file, synced, and renamed: readers, and
-// whoever comes after a crash, find the old token or the new one, whole. The
-// temporary file is made, and its room on the disk taken, before a token is asked
-// for: on a full disk or in a read-only folder nothing is spent that could not be
-// stored.
+// A token is written to a temporary file, synced, and renamed, so that readers,
+// even after a crash, find either the old token or the new one, whole. The
+// temporary file is made, and disk space is reserved for it, before a token is
+// requested: on a full disk or in a read-only folder, nothing is spent that
+// could not be stored.
 //
-// A file that is cut off, that others may read or write, that belongs to another
-// user, that is a link, or that is not a token file at all is an error that names
-// the path and what is wrong with it. Load and Update leave it as it is, and no
-// update is made; [Store.Replace], with which a person signs in or out, puts a new
-// file in its place. A file that a later version of this package wrote is an error
-// of all three.
+// If the file is cut off, may be read or written by others, belongs to another
+// user, is a link, or is not a token file at all, the error names the path and
+// the problem. Load and Update leave such a file as it is, and nothing is
+// updated; [Store.Replace], which a sign-in or sign-out uses, replaces it. A
+// file that a later version of this package wrote is an error for all three.
 //
 // # A file that is a mount
 //
-// A container may have token.json itself mounted. It can't be renamed over then,
-// and is written in place instead, after a synced copy, token.json.inplace, which
-// counts for as long as it is there. To sign out overwrites the file. A folder that
-// is mounted needs none of this: prefer it.
+// A container may have token.json itself mounted. Then it can't be replaced by a
+// rename, and is written in place, after a synced copy, token.json.inplace,
+// which is used instead for as long as it exists. Signing out overwrites the
+// file. If the folder is mounted, none of this is needed: prefer that.
 //
 // # Systems
 //
-// On Unix, macOS included, all of this holds on a local disk. Over NFS or SMB,
+// On Unix, including macOS, all of this holds on a local disk. Over NFS or SMB,
 // locks are only as good as the server's, and what another machine wrote may be
 // seen late; keep the file on a local disk.
 //
-// On Windows owner and mode are not looked at: the file is as private as its
-// folder, which is to be one inside the user's profile. Renaming replaces there
-// too, but is refused while another process has the file open; it is tried again
-// for two seconds. Folders cannot be synced, so a crash of the machine, unlike one
-// of the process, may bring back the token before.
+// On Windows, owner and mode are not checked: the file is as private as its
+// folder, which should be inside the user's profile. Renaming replaces a file
+// there too, but is refused while another process has it open; it is retried for
+// two seconds. Folders can't be synced, so a crash of the machine (but not of
+// the process) may bring back the previous token.
 //
-// Elsewhere (Plan 9, WebAssembly) there are no file locks, and Update fails.
+// On other systems (Plan 9, WebAssembly) there are no file locks, and Update
+// fails.
 package tokenfile
 
 import (
@@ -72,15 +73,17 @@ import (
 	"github.com/gofrs/flock"
 
 	"github.com/piecesauth/piecesauth"
+	"github.com/piecesauth/piecesauth/internal/logging"
 	"github.com/piecesauth/piecesauth/internal/newkey"
 	"github.com/piecesauth/piecesauth/seal"
 )
 
 const (
-	// maxSize is far more than any token needs, and less than would hurt to read.
+	// maxSize is far more than any token needs, and small enough to read
+	// quickly.
 	maxSize = 1 << 20
-	// lockPoll is how often a waiting process asks for the lock: it costs
-	// microseconds, and what it waits for is a request to a server.
+	// lockPoll is how often a waiting process tries to take the lock: a try
+	// costs microseconds, and the lock is held for a request to a server.
 	lockPoll = 5 * time.Millisecond
 )
 
@@ -97,21 +100,21 @@ var _ piecesauth.TokenStore = (*Store)(nil)
 // Option is an option of [New].
 type Option func(*Store)
 
-// Sealed has the token encrypted. A file that is plain is sealed when it is next
-// written.
+// Sealed encrypts the token. A plain file is encrypted when it is next written.
 //
-// Update and Replace ask for the key while they hold the lock, so that one process
-// alone makes a key where there is none; Load asks for it only if there is a sealed
-// file to read. A key that does not open the file is [seal.ErrCannotOpen]; Replace,
-// with which a person signs in or out, does without the old key.
+// Update and Replace ask for the key while they hold the lock, so that only one
+// process makes a key if there is none; Load asks for it only if there is a
+// sealed file to read. If the key does not open the file, the error is
+// [seal.ErrCannotOpen]; Replace, which a sign-in or sign-out uses, does not
+// need the old key.
 //
 // The path is not part of what is sealed, so the file may be moved.
 func Sealed(key func(context.Context) (*seal.Sealer, error)) Option {
 	return func(s *Store) { s.key = key }
 }
 
-// New returns a Store that keeps its token at path; a relative path is taken
-// from the present working directory. Nothing is read or created yet.
+// New returns a Store that keeps its token at path. A relative path is resolved
+// against the current working directory. Nothing is read or created yet.
 func New(path string, options ...Option) (*Store, error) {
 	if path == "" {
 		return nil, errors.New("tokenfile: the path is empty")
@@ -127,8 +130,8 @@ func New(path string, options ...Option) (*Store, error) {
 	return s, nil
 }
 
-// Load reads the token; [piecesauth.ErrNoToken] where there is no file. It takes
-// no lock, so it may be called while an update is under way, and inside one.
+// Load returns the token, or [piecesauth.ErrNoToken] if there is no file. It
+// takes no lock, so it may be called during an update, and inside one.
 func (s *Store) Load(ctx context.Context) (*piecesauth.Token, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("tokenfile: %w", err)
@@ -136,14 +139,16 @@ func (s *Store) Load(ctx context.Context) (*piecesauth.Token, error) {
 	return s.read(func() (*seal.Sealer, error) { return s.sealer(newkey.Forbid(ctx)) })
 }
 
-// Update waits for the lock, for as long as ctx allows, and calls fn with the
-// token as it is then, nil where there is none. What fn returns is on disk when
-// Update returns; nil deletes the file; the same token again writes nothing. An
-// error of fn is returned as it is, and changes nothing. If no token could be
-// stored just then, fn is not called.
+// Update waits for the lock as long as ctx allows, and calls fn with the
+// current token, or nil if there is none. When Update returns, the token that
+// fn returned is on disk; if fn returned nil, the file is deleted; the same
+// token again writes nothing. An error of fn is returned unchanged, and changes
+// nothing. If no token could be stored, for example because the disk is full,
+// fn is not called.
 //
-// Once fn has returned, ctx no longer counts: its token may be the only valid one
-// left. Calling Update on the same file inside fn waits for itself until ctx ends.
+// Once fn has returned, ctx no longer matters, because its token may be the
+// only valid one left. Calling Update on the same file inside fn waits for
+// itself until ctx ends.
 func (s *Store) Update(ctx context.Context, fn func(context.Context, *piecesauth.Token) (*piecesauth.Token, error)) error {
 	unlock, err := s.lock(ctx)
 	if err != nil {
@@ -195,10 +200,11 @@ func (s *Store) Update(ctx context.Context, fn func(context.Context, *piecesauth
 	return s.commit(temp, data)
 }
 
-// Replace waits for the lock, for as long as ctx allows, and stores token whatever
-// there was before, nil deleting it: unlike Update it needs no file that can be
-// read, nor the key that the file is sealed with. A link is replaced, not followed.
-// Only what a later version of this package wrote is left, and an error.
+// Replace waits for the lock as long as ctx allows, and stores token whatever
+// is there; a nil token deletes the file. Unlike Update it needs neither a
+// readable file nor the key that the file is sealed with. A link is replaced,
+// not followed. A file that a later version of this package wrote is not
+// replaced; that is an error.
 func (s *Store) Replace(ctx context.Context, token *piecesauth.Token) error {
 	unlock, err := s.lock(ctx)
 	if err != nil {
@@ -237,7 +243,7 @@ func (s *Store) Replace(ctx context.Context, token *piecesauth.Token) error {
 	return s.commit(temp, data)
 }
 
-// sealer returns nil where nothing is to be sealed.
+// sealer returns nil if nothing is to be sealed.
 func (s *Store) sealer(ctx context.Context) (*seal.Sealer, error) {
 	if s.key == nil {
 		return nil, nil
@@ -252,9 +258,10 @@ func (s *Store) sealer(ctx context.Context) (*seal.Sealer, error) {
 	return sealer, nil
 }
 
-// lock takes the turn among this Store's goroutines, which need not poll, and
-// then the lock among Stores and processes: every call opens the lock file anew,
-// so that two Stores of one process exclude each other as well.
+// lock first waits its turn among this Store's goroutines, which need no
+// polling, and then for the lock among Stores and processes. Every call opens
+// the lock file anew, so that two Stores of one process exclude each other as
+// well.
 func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
 	if s.path == "" {
 		return nil, errors.New("tokenfile: a Store is made by New")
@@ -262,6 +269,7 @@ func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
 	if err := ctx.Err(); err != nil {
 		return nil, s.failed(err)
 	}
+	began := time.Now()
 	select {
 	case s.turn <- struct{}{}:
 	case <-ctx.Done():
@@ -280,6 +288,9 @@ func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
 		return nil, err
 	}
 	file, err := s.lockFile(ctx)
+	if waited := time.Since(began); waited > lockPoll {
+		logging.From(ctx).DebugContext(ctx, "tokenfile: waited for the lock", "for", waited, "got_it", err == nil)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -290,8 +301,8 @@ func (s *Store) lock(ctx context.Context) (unlock func(), err error) {
 	}, nil
 }
 
-// lockFile locks what is at the path of the lock file, a plain file of the user's:
-// opening a pipe may wait, and behind a link is somebody else's file.
+// lockFile locks the lock file, which must be a regular file of the user:
+// opening a pipe may block, and a link may lead to another user's file.
 func (s *Store) lockFile(ctx context.Context) (*flock.Flock, error) {
 	path := s.path + ".lock"
 	check := func() (fs.FileInfo, error) {
@@ -332,7 +343,7 @@ func (s *Store) lockFile(ctx context.Context) (*flock.Flock, error) {
 	}
 }
 
-// read returns the token of the copy, if there is one, else of the file.
+// read returns the token of the copy, if there is one, or else of the file.
 func (s *Store) read(key func() (*seal.Sealer, error)) (*piecesauth.Token, error) {
 	err := checkFolder(filepath.Dir(s.path))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -366,7 +377,7 @@ func (s *Store) read(key func() (*seal.Sealer, error)) (*piecesauth.Token, error
 	}
 }
 
-// readFile reads what is a plain file of the user's alone.
+// readFile reads a regular file that belongs to the user only.
 func readFile(path string) ([]byte, error) { return readAny(path, checkFile) }
 
 func readAny(path string, check func(fs.FileInfo) error) ([]byte, error) {
@@ -405,7 +416,7 @@ func checkRegular(path string) (fs.FileInfo, error) {
 	return info, err
 }
 
-// failed returns err as this package's; it names a path.
+// failed returns err as an error of this package, naming a path.
 func (s *Store) failed(err error) error {
 	if err == nil {
 		return nil
@@ -413,7 +424,7 @@ func (s *Store) failed(err error) error {
 	return fmt.Errorf("tokenfile: %w", named(err, s.path))
 }
 
-// pathError is an error of a path that errors of package os do not name by themselves.
+// pathError adds a path to an error that does not name one.
 type pathError struct {
 	path string
 	err  error
@@ -422,7 +433,7 @@ type pathError struct {
 func (e *pathError) Error() string { return e.path + ": " + e.err.Error() }
 func (e *pathError) Unwrap() error { return e.err }
 
-// named returns an error that names a path: this one, if it names none yet.
+// named returns an error that names a path: err's own, or else this one.
 func named(err error, path string) error {
 	var byPath *fs.PathError
 	var byLink *os.LinkError

@@ -10,12 +10,12 @@ import (
 	"syscall"
 )
 
-// room is how much of the disk is taken before a token is asked for. It is more
-// than servers and proxies let through as a header.
+// room is how much disk space is reserved before a token is requested. It is
+// more than servers and proxies accept as a header.
 const room = 64 << 10
 
-// reserve makes the temporary file that the next token goes into, and takes the
-// room for it, so that what can't be written is known before fn spends anything.
+// reserve makes the temporary file for the next token, and reserves disk space
+// for it, so that a failure to write is known before fn spends anything.
 func (s *Store) reserve(size int) (*os.File, error) {
 	folder, name := filepath.Split(s.path)
 	temp, err := os.CreateTemp(folder, name+".tmp-*") // new, and 0600
@@ -43,7 +43,7 @@ func (s *Store) reserveInPlace(size int64) error {
 	return named(preallocate(place, size, true), s.path)
 }
 
-// fill writes zeros where a system can't take room otherwise.
+// fill writes zeros if the system can't reserve space otherwise.
 func fill(file *os.File, size int64, keep bool) error {
 	if keep {
 		return nil // the content is not ours to overwrite yet
@@ -57,7 +57,7 @@ func discard(temp *os.File) {
 	_ = os.Remove(temp.Name()) // gone already, where it was renamed
 }
 
-// commit makes data the content of the file; temp is from reserve.
+// commit makes data the content of the file; temp comes from reserve.
 func (s *Store) commit(temp *os.File, data []byte) error {
 	err := overwrite(temp, data)
 	if e := temp.Close(); err == nil {
@@ -78,12 +78,12 @@ func (s *Store) commit(temp *os.File, data []byte) error {
 	return s.failed(syncFolder(filepath.Dir(s.path)))
 }
 
-// copyPath is where the content is while it is written in place. As long as there
-// is a copy, it is what counts.
+// copyPath returns where the content is while it is written in place. If there
+// is a copy, it replaces the file's content.
 func (s *Store) copyPath() string { return s.path + ".inplace" }
 
-// finish does what a copy was made for. A process that was killed may have left
-// that to the next one.
+// finish completes what the copy was made for, which a process that was killed
+// may have left undone.
 func (s *Store) finish() error {
 	data, err := readFile(s.copyPath())
 	if errors.Is(err, fs.ErrNotExist) {
@@ -104,7 +104,8 @@ func (s *Store) finish() error {
 	return s.writeInPlace(data)
 }
 
-// writeInPlace writes over what is mounted at the path, and then removes the copy.
+// writeInPlace overwrites the file that is mounted at the path, and then
+// removes the copy.
 func (s *Store) writeInPlace(data []byte) error {
 	file, err := s.openInPlace()
 	if err != nil {
@@ -143,8 +144,8 @@ func (s *Store) openInPlace() (*os.File, error) {
 	return file, nil
 }
 
-// overwrite makes data all that the file holds, and waits for the disk. It takes
-// no more room than the longer of the two contents.
+// overwrite replaces the content of the file with data, and waits for the disk.
+// It needs no more space than the longer of the two contents.
 func overwrite(file *os.File, data []byte) error {
 	if _, err := file.WriteAt(data, 0); err != nil {
 		return err
@@ -159,7 +160,8 @@ func overwrite(file *os.File, data []byte) error {
 func (s *Store) remove() error {
 	err := remove(s.path)
 	if errors.Is(err, syscall.EBUSY) {
-		// A mount. Nothing is lost if this is cut off: it needs no copy.
+		// A mount. It needs no copy, because nothing is lost if this is
+		// interrupted.
 		err = s.writeInPlace(deleted)
 	} else if err == nil {
 		err = remove(s.copyPath())
@@ -170,11 +172,12 @@ func (s *Store) remove() error {
 	return s.failed(syncFolder(filepath.Dir(s.path)))
 }
 
-// deleted is the content of a file that cannot be removed.
+// deleted is the content of a file that should be removed but can't be.
 var deleted = fmt.Appendf(nil, "{\"version\":%d,\"deleted\":true}\n", version)
 
-// removeTemporaries deletes what killed processes left behind. Only who holds
-// the lock writes, so none of these is in use. What can't be removed stays.
+// removeTemporaries deletes what killed processes left behind. Only the holder
+// of the lock writes, so none of these files is in use. Files that can't be
+// removed stay.
 func (s *Store) removeTemporaries() {
 	folder, name := filepath.Split(s.path)
 	entries, _ := os.ReadDir(folder)

@@ -9,41 +9,43 @@ import (
 )
 
 // DB is a table of rows by key, in any database that can compare and swap.
-// Packages tokensql and tokenredis have one, [MemoryDB] is another; the
-// function TestDB of package piecesauthtest is the test for any other.
+// Packages tokensql and tokenredis implement it, and so does [MemoryDB]. To
+// test another implementation, use TestDB of package piecesauthtest.
 //
-// A key is a string of 1 to 512 bytes, any bytes: NUL, spaces at its end and
-// invalid UTF-8 included. Two keys are the same only if their bytes are. A value
-// is of 1 byte to 1 MiB, any bytes. An error names neither key nor value.
+// A key is a string of 1 to 512 bytes, which may be any bytes, including NUL,
+// spaces at the end and invalid UTF-8. Two keys are equal only if their bytes
+// are. A value has 1 byte to 1 MiB, again any bytes. Errors contain neither key
+// nor value.
 type DB interface {
-	// Get returns the row as it is now, from the primary where there are
-	// replicas. Where there is no row, it returns one whose Version is "", and no
-	// error.
+	// Get returns the current row, from the primary if there are replicas. If
+	// there is no row, it returns one whose Version is "", and no error.
 	Get(ctx context.Context, key string) (Row, error)
-	// Swap stores value if the row's version is still the one given, in one step
-	// that no other Swap can come between, and returns the version it has then. A
-	// version of "" means: only if there is no row. A nil value deletes the row,
-	// which leaves newVersion "". Where the row has another version, or there is
-	// none, ok is false and nothing changes.
+	// Swap stores value if the row still has the given version. It does so in
+	// one step that no other Swap can interrupt, and returns the row's new
+	// version. The version "" requires that there is no row. A nil value
+	// deletes the row, and newVersion is "". If the row has another version, or
+	// there is none, ok is false and nothing changes.
 	//
-	// No version of a key comes twice, not after the row was deleted either: 128
-	// random bits will do. After an error the swap may have happened.
+	// A key never has the same version twice, not even after the row was
+	// deleted; 128 random bits are enough. After an error, the swap may have
+	// happened.
 	Swap(ctx context.Context, key, version string, value []byte) (newVersion string, ok bool, err error)
 }
 
 // Row is what a [DB] holds for a key.
 type Row struct {
-	// Value is as it was stored, and the caller's to change.
+	// Value is the value as it was stored. The caller may change it.
 	Value []byte
-	// Version is another one after each Swap; "" where there is no row.
+	// Version changes with each Swap. It is "" if there is no row.
 	Version string
-	// Age is how long ago the row was stored, by the database's own clock, which
-	// is one for all who ask; 0 where it has none. It is never negative.
+	// Age is how long ago the row was stored, by the database's own clock,
+	// which is the same for all callers; 0 if the database has none. It is
+	// never negative.
 	Age time.Duration
 }
 
 // MemoryDB is a [DB] in memory, for tests and for programs of one process. The
-// zero value is empty and ready for use; it must not be copied.
+// zero value is empty and ready to use. It must not be copied.
 type MemoryDB struct {
 	mu   sync.Mutex
 	rows map[string]memoryRow
@@ -69,7 +71,7 @@ func (m *MemoryDB) Get(ctx context.Context, key string) (Row, error) {
 	return Row{Value: bytes.Clone(r.value), Version: r.version, Age: max(0, time.Since(r.stored))}, nil
 }
 
-// Swap stores a copy of value.
+// Swap stores a copy of value, as [DB] describes.
 func (m *MemoryDB) Swap(ctx context.Context, key, version string, value []byte) (string, bool, error) {
 	if err := ctx.Err(); err != nil {
 		return "", false, err

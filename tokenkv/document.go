@@ -19,17 +19,17 @@ const (
 // document is the value of a row: the token, and who is about to replace it.
 type document struct {
 	Version int `json:"version"`
-	// Generation names the token: another one whenever a token is stored, the
-	// same while only the lease changes.
+	// Generation identifies the token: it changes whenever a token is stored,
+	// and stays when only the lease changes.
 	Generation string            `json:"generation"`
 	Token      *piecesauth.Token `json:"token,omitempty"`
-	// Spent says that the token of this generation was refused as spent, and is
-	// gone: what somebody got for it before may still come.
+	// Spent means that the token of this generation was refused as spent and
+	// removed; another process may still store its successor.
 	Spent bool `json:"spent,omitempty"`
 	// Takeovers counts how often a lease on this generation was taken over.
 	Takeovers int `json:"takeovers,omitempty"`
-	// Predecessor is the generation that the token was got for, and Takeovers of
-	// it then.
+	// Predecessor is the generation that this token replaced, and
+	// PredecessorTakeovers its Takeovers at that time.
 	Predecessor          string `json:"predecessor,omitempty"`
 	PredecessorTakeovers int    `json:"predecessor_takeovers,omitempty"`
 
@@ -37,14 +37,14 @@ type document struct {
 }
 
 type leaseDocument struct {
-	Holder string        `json:"holder"` // names one attempt
+	Holder string        `json:"holder"` // identifies one attempt
 	Length time.Duration `json:"length"`
 }
 
 func (d *document) heldBy(holder string) bool { return d.Lease != nil && d.Lease.Holder == holder }
 
-// None of these quotes the value, nor do they wrap errors of encoding/json, which
-// do: any part of it may be part of a secret.
+// None of these quotes the value or wraps an error of encoding/json, which
+// would: any part of it may be part of a secret.
 var (
 	errNotDocument = errors.New("tokenkv: what is stored is not a token of this package, or it is sealed and no Sealer is set; signing in or out mends it")
 	errTooLarge    = errors.New("tokenkv: the token is larger than 1 MiB")
@@ -69,7 +69,8 @@ func (s *store) encode(d *document) ([]byte, error) {
 	return value, nil
 }
 
-// purpose binds a row to its person: copied over another's it can't be opened.
+// purpose binds a row to its person: a row copied over another person's can't
+// be opened.
 func (s *store) purpose() string { return "tokenkv " + s.id }
 
 func (s *store) decode(value []byte) (document, error) {

@@ -14,25 +14,26 @@ import (
 )
 
 const (
-	// A waiter asks again after a random time between these; at first sooner.
+	// A waiter asks again after a random time between these; sooner at first.
 	firstPoll = 25 * time.Millisecond
 	lastPoll  = 250 * time.Millisecond
 	// retryEvery is how soon a holder asks a failing database again.
 	retryEvery = 100 * time.Millisecond
-	// quiet is how long a stale lease has to be seen unchanged: after an outage
-	// of the database its holder may be alive, and is back within retryEvery.
+	// quiet is how long a stale lease must be seen unchanged: after an outage
+	// of the database its holder may be alive, and returns within retryEvery.
 	quiet = time.Second
-	// renewEvery is sooner, lest a database whose clock is set forward make a live
-	// holder look gone.
+	// renewEvery is less than quiet, so that a live holder does not look gone
+	// if the database's clock is set forward.
 	renewEvery = 800 * time.Millisecond
-	// leaseOverGood is how many leases long a stale one is left alone while its
-	// token is good: nobody needs another, and a holder that was stopped has time.
+	// leaseOverGood is for how many lengths a stale lease is respected while
+	// its token is valid: nobody needs a new token, and a holder that was
+	// stopped has time to store one.
 	leaseOverGood = 12
-	// forever is how long a token that was got is tried to be stored: others find
-	// what it was got for as soon as the database is back.
+	// forever is how long the holder tries to store a token that was obtained:
+	// others find the one that it replaces as soon as the database is back.
 	forever = time.Duration(math.MaxInt64)
-	// maxFailures is how many errors of the database in a row end an operation
-	// that has nothing to lose.
+	// maxFailures is how many database errors in a row end an operation that
+	// has nothing to lose.
 	maxFailures = 3
 )
 
@@ -43,40 +44,47 @@ type lease struct {
 	*store
 
 	holder string
-	base   document // what the lease is on, with the lease
+	base   document // what was leased, including the lease
 
 	busy    chan struct{} // holds one item while the database is asked
-	version string        // of the row that has the lease; for who is busy
+	version string        // of the row that has the lease; guarded by busy
 
 	mu      sync.Mutex
-	renewed time.Time // just before the last swap that is known to have stood
-	sent    bool      // a request is under way that nobody can take back
-	lost    bool      // somebody else may have it
+	renewed time.Time // just before the last swap that is known to have succeeded
+	sent    bool      // a request is in progress that can't be taken back
+	lost    bool      // another process may have the lease
 	stopped bool      // so the refresh was told to end
 }
 
 // acquire waits until nobody has the lease, and takes it. It returns no lease
-// and no error where it reads a token that is enough.
-func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool) (*lease, error) {
+// and no error if it reads a token that is enough.
+func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool) (got *lease, _ error) {
 	l := &lease{store: s, holder: s.env.random(), busy: make(chan struct{}, 1)}
 	var (
 		seen     string    // the version last read,
 		since    time.Time // since when it is watched,
 		looked   time.Time // and when it was read last
 		failures int
+		waits    bool // for somebody's lease
 	)
+	defer func(began time.Time) {
+		if waits {
+			s.debug(ctx, "waited for a lease", "for", s.env.mono(began), "got_it", got != nil)
+		}
+	}(time.Now())
 	for poll := 2 * firstPoll; ; poll = min(2*poll, lastPoll) {
 		unchanged := s.env.mono(since)
 		row, doc, err := s.get(ctx)
 		if err != nil || row.Version != seen || s.env.mono(looked) >= quiet {
-			// While the database doesn't answer no holder can renew; nor does
-			// anybody watch who comes back late.
+			// While the database doesn't answer, no holder can renew, and a
+			// holder that comes back late is not seen.
 			seen, since, unchanged = row.Version, time.Now(), 0
 		}
 		looked = time.Now()
 		if err == nil {
 			switch {
 			case doc.heldBy(l.holder): // by a swap whose answer was lost
+				s.debugLost(ctx, "a lease")
 				l.version = row.Version
 				return l, nil
 			case doc.Token != nil && enough(doc.Token):
@@ -84,8 +92,13 @@ func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool
 			case doc.Lease == nil || isVoid(&row, &doc, unchanged):
 				var ok bool
 				if ok, err = l.take(ctx, &row, doc); ok {
+					if doc.Lease != nil {
+						s.debug(ctx, "took a lease over", "age", row.Age, "watched", unchanged, "takeovers", l.base.Takeovers)
+					}
 					return l, nil
 				}
+			default:
+				waits = true
 			}
 		}
 		if err == nil {
@@ -99,9 +112,9 @@ func (s *store) acquire(ctx context.Context, enough func(*piecesauth.Token) bool
 	}
 }
 
-// isVoid reports whether the lease of a row, which was seen unchanged for so
-// long, may be taken over: it is older than its length by the database's clock,
-// or was watched for as long.
+// isVoid reports whether the lease of a row may be taken over, after the row
+// was seen unchanged for that long: it is older than its length by the
+// database's clock, or it was watched for that length.
 func isVoid(row *Row, doc *document, unchanged time.Duration) bool {
 	length := doc.Lease.Length
 	if doc.Token.Valid() {
@@ -110,7 +123,7 @@ func isVoid(row *Row, doc *document, unchanged time.Duration) bool {
 	return unchanged > length || row.Age > length && unchanged >= quiet
 }
 
-// take writes the lease over the row.
+// take writes the lease to the row.
 func (l *lease) take(ctx context.Context, row *Row, doc document) (bool, error) {
 	if row.Version == "" {
 		doc.Generation = l.env.random()
@@ -131,8 +144,8 @@ func (l *lease) take(ctx context.Context, row *Row, doc document) (bool, error) 
 	return ok, err
 }
 
-// update runs fn and stores its result. It reports false where that was
-// overtaken, and everything has to be done again.
+// update runs fn and stores its result. It returns false if another process was
+// faster, and everything has to be done again.
 func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 	release, refused := true, false
 	defer func() {
@@ -167,10 +180,18 @@ func (l *lease) update(ctx context.Context, fn update) (settled bool, _ error) {
 		}
 	}
 	release = false
-	return l.settle(ctx, next, forever, func(d *document) bool {
+	stood, err := l.settle(ctx, next, forever, func(d *document) bool {
 		return d.Generation == l.base.Generation || // whoever has the lease by now
 			next != nil && d.Predecessor == l.base.Generation && d.PredecessorTakeovers < l.base.Takeovers
 	})
+	switch ago := l.sinceRenewed(); {
+	case err != nil:
+	case !stood:
+		l.debug(ctx, "dropped a result: something else was stored meanwhile")
+	case ago > l.Tokens.lease:
+		l.debug(ctx, "stored a result after its lease ran out", "since_renewal", ago)
+	}
+	return stood, err
 }
 
 func encodeToken(t *piecesauth.Token) ([]byte, error) {
@@ -194,10 +215,10 @@ func (l *lease) run(ctx context.Context, fn update, given *piecesauth.Token) (*p
 	return fn(beforesend.With(ctx, l.beforeSend), given)
 }
 
-// keep renews the lease until ctx ends. A third of the lease is left for it, so
-// that half of it never passes while the database answers within that. When
-// nobody can vouch for the lease any more, it cancels the refresh, unless a
-// request was sent: its answer is all that is left of what it spent.
+// keep renews the lease until ctx ends. It allows a third of the lease for each
+// renewal, so that half of it never passes while the database answers within
+// that. When the lease can no longer be relied on, keep cancels the refresh,
+// unless its request was sent: the answer replaces what it spent.
 func (l *lease) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 	often := min(renewEvery, l.Tokens.lease/6)
 	wait := often
@@ -216,7 +237,7 @@ func (l *lease) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 		}
 		wait = retryEvery
 		overtaken := errors.Is(err, errLost)
-		if l.hasToStop(overtaken) {
+		if l.hasToStop(ctx, overtaken) {
 			cancel(errLost)
 			return
 		}
@@ -227,13 +248,19 @@ func (l *lease) keep(ctx context.Context, cancel context.CancelCauseFunc) {
 }
 
 // hasToStop reports whether a refresh has to stop, because the row says so, or
-// because too much time has passed; not where its request was sent.
-func (l *lease) hasToStop(overtaken bool) bool {
+// because too much time has passed. Once its request was sent, it does not have
+// to.
+func (l *lease) hasToStop(ctx context.Context, overtaken bool) bool {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	before, sent, ago := l.lost, l.sent, l.unrenewed()
 	l.lost = l.lost || overtaken || !l.sent && l.left() <= 0
 	l.stopped = l.lost && !l.sent
-	return l.stopped
+	now, stopped := l.lost, l.stopped
+	l.mu.Unlock()
+	if now && !before {
+		l.debug(ctx, "lost a lease", "overtaken", overtaken, "sent", sent, "since_renewal", ago)
+	}
+	return stopped
 }
 
 // wasStopped reports whether a refresh failed because of its lease, and spent
@@ -244,16 +271,27 @@ func (l *lease) wasStopped() bool {
 	return l.stopped && !l.sent
 }
 
-// left returns for how long the lease can be vouched for: for half of it, so
-// that clocks may run at rates that differ by less than two. It takes the clock
-// that ran more: one stands still while the machine sleeps, the other can be set.
-// The caller has l.mu.
+// left returns for how long the lease can still be relied on. That is half of
+// its length, so that clocks may run at rates that differ by a factor of less
+// than two. It uses the clock that shows more time passed: one stops while the
+// machine sleeps, the other can be set. The caller holds l.mu.
 func (l *lease) left() time.Duration {
-	return l.Tokens.lease/2 - max(l.env.mono(l.renewed), l.env.wall(l.renewed))
+	return l.Tokens.lease/2 - l.unrenewed()
 }
 
-// beforeSend has the last word before a request is sent: whoever was stopped for
-// long asks the database again, and finds whoever took over meanwhile.
+// unrenewed returns how long ago the last renewal was. The caller has l.mu.
+func (l *lease) unrenewed() time.Duration {
+	return max(l.env.mono(l.renewed), l.env.wall(l.renewed))
+}
+
+func (l *lease) sinceRenewed() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.unrenewed()
+}
+
+// beforeSend runs the last check before a request is sent: after a long stop it
+// asks the database again, and so notices a takeover.
 func (l *lease) beforeSend(ctx context.Context) error {
 	send := func() bool {
 		l.mu.Lock()
@@ -274,7 +312,7 @@ func (l *lease) beforeSend(ctx context.Context) error {
 		return nil
 	}
 	if err := l.renew(ctx, l.Tokens.lease/3); err != nil {
-		_ = l.hasToStop(errors.Is(err, errLost))
+		_ = l.hasToStop(ctx, errors.Is(err, errLost))
 		return err
 	}
 	if !send() {
@@ -283,8 +321,8 @@ func (l *lease) beforeSend(ctx context.Context) error {
 	return nil
 }
 
-// patience returns for how long the database is waited for: not for longer than
-// the lease can be vouched for, where a refresh can still be stopped.
+// patience returns how long to wait for the database: not longer than the lease
+// can be relied on, while a refresh can still be stopped.
 func (l *lease) patience() time.Duration {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -295,7 +333,7 @@ func (l *lease) patience() time.Duration {
 	return third
 }
 
-// renew writes the lease anew. The caller has l.busy.
+// renew renews the lease. The caller holds l.busy.
 func (l *lease) renew(ctx context.Context, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -303,6 +341,9 @@ func (l *lease) renew(ctx context.Context, patience time.Duration) error {
 		asked := time.Now()
 		version, ok, err := l.swap(ctx, l.version, &l.base)
 		if ok {
+			if ago := l.sinceRenewed(); ago > l.Tokens.lease/3 {
+				l.debug(ctx, "renewed a lease late", "since_renewal", ago)
+			}
 			l.mu.Lock()
 			defer l.mu.Unlock()
 			l.version, l.renewed = version, asked
@@ -317,30 +358,37 @@ func (l *lease) renew(ctx context.Context, patience time.Duration) error {
 		case err != nil && row.Version == l.version:
 			return err
 		}
+		if row.Version != l.version {
+			l.debugLost(ctx, "a renewal")
+		}
 		l.version = row.Version // of a swap whose answer was lost: when it was is not known
 	}
 }
 
-// release ends the lease and leaves the token as it is. One that was refused as
-// spent after a takeover goes, but not its generation: whoever had the lease
-// before may have got its successor, and store it yet.
-// Should it fail, others wait until the lease is void.
+// release ends the lease and leaves the token unchanged. After a takeover, a
+// token that was refused as spent is removed, but not its generation, because
+// the previous holder of the lease may have obtained its successor, and may
+// still store it. If release fails, others wait until the lease is void.
 func (l *lease) release(ctx context.Context, refused bool) {
 	next := l.base
 	next.Lease = nil
-	if refused && next.Takeovers > 0 && next.Token != nil {
+	buries := refused && next.Takeovers > 0 && next.Token != nil
+	if buries {
 		next.Token, next.Spent = nil, true
 	}
 	to := &next
 	if next.Token == nil && !next.Spent {
 		to = nil
 	}
-	_, _ = l.settle(ctx, to, retryEvery*maxFailures, func(d *document) bool { return d.heldBy(l.holder) })
+	stood, err := l.settle(ctx, to, retryEvery*maxFailures, func(d *document) bool { return d.heldBy(l.holder) })
+	if buries && stood && err == nil {
+		l.debug(ctx, "left a tombstone: the refresh token was refused after a takeover", "takeovers", next.Takeovers)
+	}
 }
 
-// settle writes what an update came to, or deletes the row where next is nil,
-// over what mine reports to be its to overwrite, and tries for so long. It
-// reports false where something else is stored by then, and no error.
+// settle writes the result of an update, or deletes the row if next is nil,
+// over a row that mine accepts, and retries for the given time. If something
+// else has been stored by then, it returns false and no error.
 func (l *lease) settle(ctx context.Context, next *document, patience time.Duration, mine func(stored *document) bool) (bool, error) {
 	ctx = context.WithoutCancel(ctx) // it may be the only valid token left
 	started := time.Now()
@@ -357,7 +405,7 @@ func (l *lease) settle(ctx context.Context, next *document, patience time.Durati
 
 var errAgain = errors.New("again, over another version")
 
-// write is one try of settle.
+// write is one attempt of settle.
 func (l *lease) write(ctx context.Context, next *document, mine func(stored *document) bool) (stood bool, _ error) {
 	ctx, cancel := context.WithTimeout(ctx, l.Tokens.lease)
 	defer cancel()
@@ -369,9 +417,11 @@ func (l *lease) write(ctx context.Context, next *document, mine func(stored *doc
 	switch {
 	case lerr != nil:
 		return false, lerr
-	case next == nil && row.Version == "",
-		next != nil && doc.Generation == next.Generation && !doc.heldBy(l.holder):
-		return true, nil // by a swap whose answer was lost
+	case next == nil && row.Version == "":
+		return true, nil
+	case next != nil && doc.Generation == next.Generation && !doc.heldBy(l.holder):
+		l.debugLost(ctx, "a result")
+		return true, nil
 	case row.Version == "" || !mine(&doc):
 		return false, nil
 	case row.Version == l.version:

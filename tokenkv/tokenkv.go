@@ -9,23 +9,25 @@ import (
 	"time"
 
 	"github.com/piecesauth/piecesauth"
+	"github.com/piecesauth/piecesauth/internal/logging"
 	"github.com/piecesauth/piecesauth/seal"
 )
 
-// maxID is how long an id may be, in bytes: as long as every database takes.
+// maxID is the maximum length of an id in bytes, which every database supports.
 const maxID = 512
 
-// Options says how tokens are kept.
+// Options are the options of [New].
 type Options struct {
-	// Sealer encrypts what is stored, for the person it is stored for; nil stores
-	// tokens in the clear. Rows that were stored without it can't be read with it.
+	// Sealer encrypts what is stored, separately for each id. If it is nil,
+	// tokens are stored in the clear. Rows that were stored without a Sealer
+	// can't be read with one.
 	Sealer *seal.Sealer
-	// Lease is how long a refresh that has stopped keeps others waiting; default
-	// 10 seconds, at least one. It is renewed while the refresh runs.
+	// Lease is how long a refresh that has died keeps others waiting: by
+	// default 10 seconds, and at least one. A running refresh renews it.
 	Lease time.Duration
 }
 
-// Tokens keeps the tokens of many people in a [DB]. Make one with [New]; it is
+// Tokens keeps the tokens of many people in a [DB]. Make one with [New]. It is
 // safe for concurrent use.
 type Tokens struct {
 	db     DB
@@ -34,16 +36,16 @@ type Tokens struct {
 	env    environment
 }
 
-// environment is what the algorithm asks of the machine.
+// environment is what the algorithm needs from the machine.
 type environment struct {
-	mono   func(time.Time) time.Duration // how long ago, by the monotonic clock, which stands still while the machine sleeps
+	mono   func(time.Time) time.Duration // how long ago, by the monotonic clock, which stops while the machine sleeps
 	wall   func(time.Time) time.Duration // how long ago, by the wall clock, which can be set
 	after  func(time.Duration) <-chan time.Time
 	random func() string                                 // 128 random bits
-	jitter func(least, most time.Duration) time.Duration // a random time between
+	jitter func(least, most time.Duration) time.Duration // a random time between the two
 }
 
-// New returns the tokens in db.
+// New returns a Tokens that keeps its rows in db.
 func New(db DB, o Options) (*Tokens, error) {
 	switch {
 	case db == nil:
@@ -64,13 +66,14 @@ func New(db DB, o Options) (*Tokens, error) {
 	}}, nil
 }
 
-// Store returns the store of one person's token, or of one session's. The id is
-// the row's key, stored as it is: 1 to 512 bytes, better opaque than a name or
-// an address. A Store is cheap, and may be made for each request.
+// Store returns the store for one person's token, or for one session's. The id
+// is the key of the row and is stored as it is: 1 to 512 bytes, better opaque
+// than a name or an address. A Store is cheap, so make one for each request if
+// you like.
 //
-// Besides what [piecesauth.TokenStore] asks, it has the methods Replace, which
-// writes without reading what is there, and UpdateUnless, which ends without an
-// update as soon as what is stored is enough. A [piecesauth.TokenSource] uses both.
+// Besides the methods of [piecesauth.TokenStore], it has Replace, which writes
+// without reading, and UpdateUnless, which returns without an update as soon as
+// the stored token is enough. A [piecesauth.TokenSource] uses both.
 func (t *Tokens) Store(id string) piecesauth.TokenStore {
 	s := &store{Tokens: t, id: id}
 	switch {
@@ -93,7 +96,7 @@ type store struct {
 type update = func(context.Context, *piecesauth.Token) (*piecesauth.Token, error)
 
 // Load returns the stored token, or [piecesauth.ErrNoToken]. It asks the
-// database once, and waits for no Update.
+// database once, and does not wait for an Update.
 func (s *store) Load(ctx context.Context) (*piecesauth.Token, error) {
 	_, doc, err := s.get(ctx)
 	if err != nil {
@@ -105,19 +108,20 @@ func (s *store) Load(ctx context.Context) (*piecesauth.Token, error) {
 	return doc.Token, nil
 }
 
-// Update runs fn with the stored token, nil where there is none, alone among
-// all machines that share the database, and stores its result. Where somebody
-// stored another token meanwhile, or deleted it, fn's result is dropped and fn
-// runs again, with what is stored then.
+// Update runs fn with the stored token, or nil if there is none, and stores its
+// result. No other Update of the same id runs meanwhile, on any machine that
+// shares the database. If somebody stores another token meanwhile, or deletes
+// it, Update drops fn's result and runs fn again with what is stored then.
 //
-// The context that fn gets ends with ctx, and when nobody can vouch any more for
-// fn being alone, unless a refresh token was sent by then.
+// The context of fn ends with ctx, and also when fn may no longer be the only
+// one, unless it has sent a refresh token by then.
 func (s *store) Update(ctx context.Context, fn func(context.Context, *piecesauth.Token) (*piecesauth.Token, error)) error {
 	return s.UpdateUnless(ctx, func(*piecesauth.Token) bool { return false }, fn)
 }
 
-// UpdateUnless is Update, but returns without running fn as soon as it reads a
-// token that is enough: a waiter needs no turn of its own then, and no write.
+// UpdateUnless is like Update, but returns without running fn as soon as it
+// reads a token that is enough. Such a caller takes no lease and writes
+// nothing.
 func (s *store) UpdateUnless(ctx context.Context, enough func(*piecesauth.Token) bool,
 	fn func(context.Context, *piecesauth.Token) (*piecesauth.Token, error),
 ) error {
@@ -132,8 +136,8 @@ func (s *store) UpdateUnless(ctx context.Context, enough func(*piecesauth.Token)
 	}
 }
 
-// Replace stores token, or deletes what is stored where token is nil, whatever
-// is there and whoever is about to update it: their results are dropped.
+// Replace stores token, or deletes the stored one if token is nil, whatever is
+// there and whoever is about to update it: their results are dropped.
 func (s *store) Replace(ctx context.Context, token *piecesauth.Token) error {
 	next := document{Generation: s.env.random(), Token: token}
 	failures := 0
@@ -142,7 +146,10 @@ func (s *store) Replace(ctx context.Context, token *piecesauth.Token) error {
 		placeholder := token != nil && err == nil && row.Version == ""
 		switch {
 		case err != nil:
-		case token == nil && row.Version == "", token != nil && failures > 0 && s.holds(row, next.Generation):
+		case token == nil && row.Version == "":
+			return nil
+		case token != nil && failures > 0 && s.holds(row, next.Generation):
+			s.debugLost(ctx, "a sign-in")
 			return nil
 		default:
 			var ok bool
@@ -161,9 +168,9 @@ func (s *store) Replace(ctx context.Context, token *piecesauth.Token) error {
 	}
 }
 
-// replace writes next over the row of the version given. Where there is no row,
-// an empty one comes first: a token that is only ever written over a version
-// can't come back, by a swap that was thought lost, after a sign-out.
+// replace writes next over the row of the given version. If there is no row, it
+// writes an empty one first: a token that is only ever written over a version
+// can't reappear after a sign-out, through a swap that seemed lost.
 func (s *store) replace(ctx context.Context, version string, next *document, placeholder bool) (bool, error) {
 	switch {
 	case placeholder:
@@ -175,13 +182,13 @@ func (s *store) replace(ctx context.Context, version string, next *document, pla
 	return ok, err
 }
 
-// holds reports whether the row is what a swap of the generation wrote.
+// holds reports whether the row is the result of a swap of the generation.
 func (s *store) holds(row Row, generation string) bool {
 	doc, err := s.decode(row.Value)
 	return err == nil && doc.Generation == generation
 }
 
-// row returns the row as it is now.
+// row returns the current row.
 func (s *store) row(ctx context.Context) (Row, error) {
 	if s.err != nil {
 		return Row{}, s.err
@@ -196,7 +203,7 @@ func (s *store) row(ctx context.Context) (Row, error) {
 	return row, nil
 }
 
-// get returns the row and what it says.
+// get returns the row and its document.
 func (s *store) get(ctx context.Context) (Row, document, error) {
 	row, err := s.row(ctx)
 	if err != nil || row.Version == "" {
@@ -206,7 +213,7 @@ func (s *store) get(ctx context.Context) (Row, document, error) {
 	return row, doc, err
 }
 
-// swap writes doc, or deletes the row where doc is nil.
+// swap writes doc, or deletes the row if doc is nil.
 func (s *store) swap(ctx context.Context, version string, doc *document) (string, bool, error) {
 	var value []byte
 	if doc != nil {
@@ -222,7 +229,7 @@ func (s *store) swap(ctx context.Context, version string, doc *document) (string
 	return newVersion, ok, nil
 }
 
-// databaseError is what another try may get over.
+// databaseError is an error that may be gone at the next attempt.
 type databaseError struct {
 	doing string
 	err   error
@@ -231,7 +238,7 @@ type databaseError struct {
 func (e *databaseError) Error() string { return "tokenkv: " + e.doing + ": " + e.err.Error() }
 func (e *databaseError) Unwrap() error { return e.err }
 
-// isTransient reports whether another try may help.
+// isTransient reports whether another attempt may help.
 func isTransient(ctx context.Context, err error) bool {
 	var of *databaseError
 	return ctx.Err() == nil && errors.As(err, &of)
@@ -245,4 +252,15 @@ func (s *store) pause(ctx context.Context, most time.Duration) error {
 	case <-ctx.Done():
 		return fmt.Errorf("tokenkv: waiting for a refresh elsewhere: %w", ctx.Err())
 	}
+}
+
+// debug tells the logger of the TokenSource, if it is one that asks. The
+// arguments hold no id and nothing of a token.
+func (s *store) debug(ctx context.Context, what string, args ...any) {
+	logging.From(ctx).DebugContext(ctx, "tokenkv: "+what, args...)
+}
+
+// debugLost says that the row has what a swap wrote whose answer did not come.
+func (s *store) debugLost(ctx context.Context, what string) {
+	s.debug(ctx, "found stored what the database had not confirmed", "what", what)
 }

@@ -1,5 +1,6 @@
-// Package tokenredis keeps the tokens of many people in Redis, for package
-// tokenkv: any number of machines share them, and refresh each token once.
+// Package tokenredis keeps the tokens of many people in Redis. It is a database
+// for package tokenkv: any number of machines share the tokens, and each token
+// is refreshed once.
 //
 //	db := tokenredis.New(redis.NewClient(&redis.Options{
 //		Addr:                  "localhost:6379",
@@ -7,35 +8,35 @@
 //	}), tokenredis.Options{Idle: 90 * 24 * time.Hour})
 //	tokens, err := tokenkv.New(db, tokenkv.Options{Sealer: sealer})
 //
-// It needs Redis 5 or later, or a server that speaks the same protocol and has
-// scripts in Lua. Set ContextTimeoutEnabled in the client's options: without
-// it go-redis heeds its own timeouts instead of the context's.
+// It needs Redis 5 or later, or a compatible server that supports Lua scripts.
+// Set ContextTimeoutEnabled in the client's options: without it, go-redis obeys
+// its own timeouts instead of the context's.
 //
-// # What Redis has to keep
+// # How to configure Redis
 //
-// A refresh token that is lost is a person who has to sign in again. Redis as
-// it comes writes a snapshot now and then, and loses what came after it. Set
+// If a refresh token is lost, a person has to sign in again. By default Redis
+// writes a snapshot now and then, and loses what came after it. Set
 //
 //	appendonly yes
 //	appendfsync always     # everysec loses up to two seconds when a machine dies
 //	maxmemory-policy noeviction
 //
-// With appendfsync everysec the death of the Redis process alone loses nothing,
+// With appendfsync everysec, the end of the Redis process alone loses nothing,
 // since the operating system has the data by then. An eviction policy other
-// than noeviction throws people's sign-ins away when memory runs short; the
-// volatile ones do it to rows with an Idle.
+// than noeviction discards sign-ins when memory runs short; the volatile
+// policies do so with rows that have an Idle.
 //
 // # What a failover can lose
 //
 // Redis replicates after it has answered. A replica that is promoted lacks the
-// last writes, and then hands out a refresh token that was spent already: a
-// server that rotates takes its use for theft, unless it happens within the
-// server's leeway, and the person signs in again. Two primaries that both
-// believe in themselves can have the same token refreshed twice.
-// min-replicas-to-write 1 with a short min-replicas-max-lag narrows the window
-// and does not close it. Where that is too much, keep tokens in PostgreSQL or
-// MySQL by package tokensql. Everything is read from the primary, whatever the
-// client's options say of replicas.
+// last writes, and may return a refresh token that was already spent. A server
+// that rotates refresh tokens treats its use as theft, unless it happens within
+// the server's leeway, and the person has to sign in again. If two servers both
+// act as primary, the same token can be refreshed twice. min-replicas-to-write
+// 1 with a short min-replicas-max-lag makes this less likely, but does not
+// prevent it. If that is not enough, keep tokens in PostgreSQL or MySQL with
+// package tokensql. Everything is read from the primary, whatever the client's
+// options say about replicas.
 package tokenredis
 
 import (
@@ -53,17 +54,17 @@ import (
 	"github.com/piecesauth/piecesauth/tokenkv"
 )
 
-// Options says how rows are kept. The zero value is usable.
+// Options are the options of [New]. The zero value is usable.
 type Options struct {
-	// Prefix is put before every id to make the name of the row; default
-	// "piecesauth:token:". Part of it in braces puts all rows into one slot of
-	// a cluster, which is never needed: an operation has one row.
+	// Prefix is put before every id to form the name of the row, by default
+	// "piecesauth:token:". A part of it in braces puts all rows into one slot
+	// of a cluster, which is never necessary: each operation uses one row.
 	Prefix string
-	// Idle is after how long without any use a row is dropped, so that people
-	// who never come back don't stay for ever; 0 keeps rows until they are
-	// deleted. Reading and writing both count as use. It must not be shorter
-	// than a refresh token lives at the authorization server, counted from its
-	// last use, else people are signed out who need not be.
+	// Idle is how long an unused row is kept, so that rows of people who never
+	// come back don't stay for ever; 0 keeps rows until they are deleted. Both
+	// reading and writing count as use. It must not be shorter than the
+	// authorization server keeps an unused refresh token; otherwise people are
+	// signed out needlessly.
 	Idle time.Duration
 }
 
@@ -85,10 +86,10 @@ const (
 	headLength    = versionLength + timeLength
 )
 
-// A row is one string: the version, the time it was stored at, the value.
+// A row is one string: the version, the time when it was stored, the value.
 //
-// To read one from a single server takes no script, which costs half as much
-// again. A cluster would ask any of its clocks for the time.
+// Reading one from a single server uses no script, which would cost half as
+// much again. In a cluster, TIME could be answered by any of the servers.
 const getScript = `
 local row = redis.call('GET', KEYS[1])
 if not row then return false end
@@ -116,8 +117,8 @@ else
 end
 return 1`
 
-// New returns a DB over the client, which stays the caller's to close. It does
-// not ask Redis for anything.
+// New returns a DB that uses the client, which the caller has to close. It does
+// not connect to Redis.
 func New(client redis.UniversalClient, o Options) *DB {
 	if o.Prefix == "" {
 		o.Prefix = "piecesauth:token:"
@@ -130,8 +131,8 @@ func New(client redis.UniversalClient, o Options) *DB {
 	return d
 }
 
-// Get returns the row of the key, as the primary has it, and its age by the
-// clock of Redis. Where there is none, Version is empty.
+// Get returns the row of the key from the primary, and its age by the clock of
+// Redis. If there is none, Version is empty.
 func (d *DB) Get(ctx context.Context, key string) (tokenkv.Row, error) {
 	if err := checkKey(key); err != nil {
 		return tokenkv.Row{}, err
@@ -193,10 +194,10 @@ func (d *DB) readByScript(ctx context.Context, name string) (string, time.Time, 
 	return texts[0], time.Unix(seconds, micros*1000), errors.Join(err1, err2)
 }
 
-// Swap stores the value, or with a nil value deletes the row, if the row still
-// has the version; with an empty version, if there is no row. An error says
-// nothing about whether it happened. The client's own retries are not used,
-// since a swap that happened and is asked for again would look refused.
+// Swap stores the value, or deletes the row if value is nil, provided that the
+// row still has the version or, if version is empty, that there is no row.
+// After an error, it may or may not have happened. The client's own retries are
+// not used, because a swap that had happened would look refused when repeated.
 func (d *DB) Swap(ctx context.Context, key, version string, value []byte) (newVersion string, ok bool, err error) {
 	if err := checkKey(key); err != nil {
 		return "", false, err
@@ -214,8 +215,8 @@ func (d *DB) Swap(ctx context.Context, key, version string, value []byte) (newVe
 	return newVersion, true, nil
 }
 
-// run asks for the script by its hash, and sends it whole to a server that
-// doesn't have it: one that was restarted, or another after a failover.
+// run calls the script by its hash, and sends its text if the server doesn't
+// have it, because it was restarted or replaced.
 func (d *DB) run(ctx context.Context, s script, retries bool, key string, args ...any) (any, error) {
 	ask := func(how, what string) (any, error) {
 		cmd := redis.NewCmd(ctx, append([]any{how, what, 1, key}, args...)...)
@@ -241,7 +242,7 @@ func newScript(source string) script { return script{source, redis.NewScript(sou
 // once is a command that the client doesn't send again.
 type once struct{ *redis.Cmd }
 
-// NoRetry says so.
+// NoRetry returns true.
 func (once) NoRetry() bool { return true }
 
 func checkKey(key string) error {
@@ -251,8 +252,8 @@ func checkKey(key string) error {
 	return nil
 }
 
-// failure is an error of the client. Its text is not the client's, which can
-// repeat what was sent.
+// failure is an error of the client. It hides the client's text, which can
+// contain what was sent.
 type failure struct {
 	op  string
 	err error

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// statements are the SQL of one dialect, for one table. Ids, values and
-// versions are bytes: text would be compared by a collation, and can't hold
-// every string.
+// statements are the SQL statements of one dialect, for one table. Ids, values
+// and versions are bytes, because text would be compared by a collation, and
+// can't hold every string.
 type statements struct {
 	get     string // by id: value, version, age in microseconds
 	insert  string // id, value, version
 	update  string // value, version, id, version before
 	remove  string // id, version before
-	purge   string // as limit has it
+	purge   string // by age and limit
 	probe   string // fails where there is no table
 	migrate []string
 
@@ -27,7 +27,7 @@ var dialects = map[Dialect]func(schema, table string) statements{
 	SQLite:   sqlite,
 }
 
-// quoted returns the table's name between the quotes given, and the schema's.
+// quoted returns the names of table and schema between the given quotes.
 func quoted(quote, schema, table string) string {
 	name := quote + table + quote
 	if schema != "" {
@@ -36,8 +36,8 @@ func quoted(quote, schema, table string) string {
 	return name
 }
 
-// The clock is clock_timestamp(): now() is when the transaction began, which is
-// before any wait for a lock.
+// The clock is clock_timestamp(), because now() is the time when the
+// transaction began, before any wait for a lock.
 func postgres(schema, table string) statements {
 	t := quoted(`"`, schema, table)
 	return statements{
@@ -58,9 +58,10 @@ func postgres(schema, table string) statements {
 	}
 }
 
-// The clock is SYSDATE(6): NOW(6) is when the statement began, which is before
-// any wait for a lock. SYSDATE is in the session's time zone, which differs
-// between clients and jumps twice a year, so only its distance to NOW counts.
+// The clock is SYSDATE(6), because NOW(6) is the time when the statement began,
+// before any wait for a lock. SYSDATE is in the session's time zone, which
+// differs between clients and jumps twice a year, so only its distance to NOW
+// is used.
 func mysql(schema, table string) statements {
 	const now = `TIMESTAMPADD(MICROSECOND, TIMESTAMPDIFF(MICROSECOND, NOW(6), SYSDATE(6)), UTC_TIMESTAMP(6))`
 	t := quoted("`", schema, table)

@@ -12,8 +12,8 @@ import (
 	"strconv"
 )
 
-// failure is an error of the database or its driver. Its text is not theirs,
-// which can repeat an id or a value ("Duplicate entry '…' for key").
+// failure is an error of the database or its driver. It hides their text, which
+// can contain an id or a value ("Duplicate entry '…' for key").
 type failure struct {
 	op  string
 	err error
@@ -21,13 +21,13 @@ type failure struct {
 
 func failed(op string, err error) error { return &failure{op, err} }
 
-// plain are errors whose text is known to hold nothing of a row.
+// plain lists errors whose text is known to contain nothing of a row.
 var plain = []error{
 	context.Canceled, context.DeadlineExceeded, sql.ErrConnDone, sql.ErrTxDone, driver.ErrBadConn, io.EOF, io.ErrUnexpectedEOF,
 }
 
-// mysqlCode finds the numbers at the beginning of what go-sql-driver says, and
-// lib/pq and pgx say theirs by a method.
+// mysqlCode finds the number at the beginning of an error of go-sql-driver;
+// lib/pq and pgx have a method for it.
 var mysqlCode = regexp.MustCompile(`^Error \d+ \(\w{5}\)`)
 
 func (f *failure) Error() string {
@@ -50,7 +50,7 @@ func (f *failure) Error() string {
 	return text + fmt.Sprintf("%T", f.err)
 }
 
-// code returns how the database itself names the error, "" where it does not.
+// code returns the database's own name for the error, or "".
 func code(err error) string {
 	var state interface{ SQLState() string } // of pgx and lib/pq
 	if errors.As(err, &state) && len(state.SQLState()) == 5 {
@@ -68,13 +68,14 @@ func code(err error) string {
 	return ""
 }
 
-// busy reports whether SQLite refused because another connection has the lock.
+// busy reports whether SQLite refused because another connection holds the
+// lock.
 func busy(err error) bool {
 	var sqlite interface{ Code() int }
 	return errors.As(err, &sqlite) && sqlite.Code()&0xff == 5 // SQLITE_BUSY and its kinds
 }
 
-// hints say what to do about the code before them.
+// hints says what to do about an error code.
 var hints = map[string]string{
 	"SQLSTATE 42P01":     " (there is no such table: call Migrate)",
 	"Error 1146 (42S02)": " (there is no such table: call Migrate)",

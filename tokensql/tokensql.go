@@ -1,6 +1,6 @@
 // Package tokensql keeps the tokens of many people in PostgreSQL, MySQL or
-// MariaDB, or SQLite, for package tokenkv: any number of machines share them,
-// and refresh each token once.
+// MariaDB, or SQLite. It is a database for package tokenkv: any number of
+// machines share the tokens, and each token is refreshed once.
 //
 //	pool, err := sql.Open("pgx", os.Getenv("DATABASE_URL"))
 //	db, err := tokensql.New(pool, tokensql.Options{Dialect: tokensql.Postgres})
@@ -9,32 +9,32 @@
 //
 // It imports no driver. It is tested with pgx (package stdlib),
 // go-sql-driver/mysql and modernc.org/sqlite. Reading a row is one statement,
-// and so is writing one; no connection is held in between, and a pool of one is
+// and so is writing one. No connection is held in between, so a pool of one is
 // enough.
 //
 // # Drivers and servers
 //
 // PostgreSQL 9.5 or later. Behind a pooler that keeps no prepared statements,
-// such as PgBouncer by transaction, add default_query_exec_mode=exec to the
-// address for pgx. With synchronous_commit off, the last moments before a crash
-// are lost, and with them the refresh tokens that came then.
+// such as PgBouncer in transaction mode, add default_query_exec_mode=exec to
+// the connection string of pgx. With synchronous_commit off, a crash loses the
+// last moments, and the refresh tokens that were stored in them.
 //
 // MySQL 5.7 or MariaDB 10.2 or later. Add interpolateParams=true to the
-// address: without it each statement costs two round trips. With
+// connection string: without it each statement costs two round trips. With
 // innodb_flush_log_at_trx_commit other than 1, a crash loses the last second.
 //
-// SQLite 3.42 or later, for processes of one machine. Migrate demands a busy
-// timeout and the write-ahead log, on each connection: for modernc.org/sqlite
+// SQLite 3.42 or later, for processes on one machine. Migrate requires a busy
+// timeout and the write-ahead log on each connection. For modernc.org/sqlite:
 //
 //	sql.Open("sqlite", "file:tokens.db?_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)")
 //
 // # Replicas
 //
-// Reading and writing have to reach the same server, the primary. After a
-// failover to a replica that lags, a refresh token that was spent already comes
-// back: a server that rotates takes its use for theft, unless it happens within
-// the server's leeway, and the person signs in again. Synchronous replication
-// avoids that.
+// Reads and writes have to reach the same server, the primary. After a failover
+// to a replica that lags, a refresh token that was already spent comes back. A
+// server that rotates refresh tokens treats its use as theft, unless it happens
+// within the server's leeway, and the person has to sign in again. Synchronous
+// replication avoids that.
 package tokensql
 
 import (
@@ -49,23 +49,24 @@ import (
 	"github.com/piecesauth/piecesauth/tokenkv"
 )
 
-// Dialect is the SQL that a database speaks.
+// Dialect is the SQL dialect of a database.
 type Dialect int
 
-// The dialects. MySQL is MariaDB's as well.
+// The dialects. MySQL is for MariaDB too.
 const (
 	Postgres Dialect = iota + 1
 	MySQL
 	SQLite
 )
 
-// Options says how rows are kept. Dialect has to be set.
+// Options are the options of [New]. Dialect is required.
 type Options struct {
-	// Dialect is the database's.
+	// Dialect is the dialect of the database.
 	Dialect Dialect
-	// Table is the name of the table, default "piecesauth_tokens": up to 48 ASCII
-	// letters, digits and underscores, not beginning with a digit. In front of it
-	// there may be a schema or a database, of the same kind, and a dot.
+	// Table is the name of the table, by default "piecesauth_tokens": up to 48
+	// ASCII letters, digits and underscores, not beginning with a digit. It may
+	// be preceded by the name of a schema or database, of the same form, and a
+	// dot.
 	Table string
 }
 
@@ -82,8 +83,8 @@ const maxKey = 512 // bytes
 
 var tableName = regexp.MustCompile(`^(?:([A-Za-z_][A-Za-z0-9_]{0,47})\.)?([A-Za-z_][A-Za-z0-9_]{0,47})$`)
 
-// New returns a DB over the pool, which stays the caller's to close. It does
-// not ask the database for anything; see [DB.Migrate].
+// New returns a DB that uses the pool, which the caller has to close. It does
+// not connect to the database; see [DB.Migrate].
 func New(db *sql.DB, o Options) (*DB, error) {
 	if o.Table == "" {
 		o.Table = "piecesauth_tokens"
@@ -101,16 +102,16 @@ func New(db *sql.DB, o Options) (*DB, error) {
 	return &DB{db: db, dialect: o.Dialect, statements: build(name[1], name[2])}, nil
 }
 
-// Migrate makes the table and its index, unless they are there. All replicas
-// may call it at once, and each time they start; once the table is there it
-// needs no right to make one. For SQLite it also checks how the database was
+// Migrate creates the table and its index, unless they exist. All replicas may
+// call it at the same time, and at each start. Once the table exists, it needs
+// no right to create one. For SQLite it also checks how the database was
 // opened.
 func (d *DB) Migrate(ctx context.Context) error {
 	if d.dialect != SQLite {
 		return d.makeTable(ctx)
 	}
-	// While another connection turns the write-ahead log on, SQLite answers at
-	// once that it is busy, whatever the busy timeout.
+	// While another connection switches to the write-ahead log, SQLite reports
+	// at once that it is busy, whatever the busy timeout.
 	patience := time.NewTimer(busyFor)
 	defer patience.Stop()
 	for {
@@ -184,12 +185,12 @@ func (d *DB) checkSQLite(ctx context.Context) error {
 	return nil
 }
 
-// readAgain is how often a read is repeated that the database has not answered:
-// when its connections break, a pool has several that don't know yet.
+// readAgain is how often an unanswered read is repeated: when connections
+// break, a pool may hold several that are dead.
 const readAgain = 3
 
-// Get returns the row of the key, and its age by the database's clock. Where
-// there is none, Version is empty.
+// Get returns the row of the key, and its age by the database's clock. If there
+// is none, Version is empty.
 func (d *DB) Get(ctx context.Context, key string) (tokenkv.Row, error) {
 	if err := checkKey(key); err != nil {
 		return tokenkv.Row{}, err
@@ -216,9 +217,9 @@ func (d *DB) Get(ctx context.Context, key string) (tokenkv.Row, error) {
 	return row, nil
 }
 
-// Swap stores the value, or with a nil value deletes the row, if the row still
-// has the version; with an empty version, if there is no row. An error says
-// nothing about whether it happened.
+// Swap stores the value, or deletes the row if value is nil, provided that the
+// row still has the version or, if version is empty, that there is no row.
+// After an error, it may or may not have happened.
 func (d *DB) Swap(ctx context.Context, key, version string, value []byte) (newVersion string, ok bool, err error) {
 	if err := checkKey(key); err != nil {
 		return "", false, err
@@ -256,13 +257,13 @@ func (d *DB) Swap(ctx context.Context, key, version string, value []byte) (newVe
 // to keep others waiting.
 const purgeAtOnce = 500
 
-// Purge deletes the rows that were last written longer ago than olderThan, by
-// the database's clock, and returns how many. Nobody came back for those:
-// olderThan must be longer than a refresh token lives at the authorization
-// server, counted from its last use, else people are signed out who need not
-// be. Rows are written only when a token is refreshed, so it must be longer
-// than an access token lives as well. It deletes 500 rows at a time; what was
-// deleted before an error stays so, and is counted.
+// Purge deletes the rows that were last written more than olderThan ago, by the
+// database's clock, and returns their number. These belong to people who did
+// not come back. olderThan must be longer than the authorization server keeps
+// an unused refresh token; otherwise people are signed out needlessly. Rows are
+// written only when a token is refreshed, so it must also be longer than an
+// access token lives. Purge deletes 500 rows at a time. After an error, the
+// rows deleted so far stay deleted, and are counted.
 func (d *DB) Purge(ctx context.Context, olderThan time.Duration) (int64, error) {
 	if olderThan <= 0 {
 		return 0, errors.New("tokensql: olderThan has to be more than zero")

@@ -16,19 +16,19 @@ import (
 
 const (
 	attemptLifetime = 10 * time.Minute // how long a person may take to sign in
-	maxAttempts     = 5                // under way in one browser
+	maxAttempts     = 5                // in progress in one browser
 	maxCookie       = 1000             // bytes of name and value
-	stateInName     = 16               // characters: enough that no two attempts meet
-	idInName        = 8                // likewise, of the sessions of one browser
+	stateInName     = 16               // characters: enough to tell attempts apart
+	idInName        = 8                // likewise, for the sessions of one browser
 )
 
 var errCookieSize = errors.New("web: the person's identifiers are too long for a cookie")
 
-// pending is a sign-in that has begun, as its cookie says.
+// pending is a sign-in in progress, as stored in its cookie.
 type pending struct {
-	Attempt  *piecesauth.Attempt `json:"a,omitempty"` // nil once it is done
+	Attempt  *piecesauth.Attempt `json:"a,omitempty"` // nil once it has been completed
 	Next     string              `json:"n"`           // the page the person came from
-	Previous string              `json:"p,omitempty"` // the session they had, which the new one takes the place of
+	Previous string              `json:"p,omitempty"` // the previous session, which the new one replaces
 	Begun    int64               `json:"t"`           // microseconds
 
 	cookie string // its name
@@ -38,14 +38,14 @@ func (h *Handler) attemptName(state string) string {
 	return h.cookie + "-a-" + state[:min(len(state), stateInName)]
 }
 
-// seenName is of the session's own: an answer to the session before, which
-// arrives late, takes nothing from this one.
+// seenName returns the name of a cookie that belongs to one session, so that a
+// late answer to the previous session does not affect this one.
 func (h *Handler) seenName(id string) string {
 	return h.cookie + "-seen-" + id[:min(len(id), idInName)]
 }
 
-// set sets a sealed cookie, and reports whether it is as small as it should be.
-// It sets none that is larger.
+// set sets a sealed cookie, and reports whether it is small enough. Otherwise
+// it sets none.
 func (h *Handler) set(w http.ResponseWriter, cookie *http.Cookie, plaintext []byte, purpose string) bool { //nolint:gosec // G124: what is missing is set here
 	cookie.Value = base64.RawURLEncoding.EncodeToString(h.config.Sealer.Seal(plaintext, h.scope+cookie.Name+purpose))
 	if len(cookie.Name)+len(cookie.Value) > maxCookie {
@@ -57,7 +57,7 @@ func (h *Handler) set(w http.ResponseWriter, cookie *http.Cookie, plaintext []by
 	return true
 }
 
-// open returns what a cookie holds that was set for the purpose.
+// open returns the content of a cookie that was set for the purpose.
 func (h *Handler) open(cookie *http.Cookie, purpose string) ([]byte, bool) {
 	sealed, err := base64.RawURLEncoding.DecodeString(cookie.Value)
 	if err != nil {
@@ -74,8 +74,9 @@ func (h *Handler) remove(w http.ResponseWriter, name string, sameSite http.SameS
 	})
 }
 
-// attemptSite is what the attempt's cookie needs to come with the callback: a
-// form that another site posts brings SameSite=None alone.
+// attemptSite returns the SameSite that lets the attempt's cookie come with the
+// callback: with a form that another site posts, only SameSite=None cookies are
+// sent.
 func (h *Handler) attemptSite() http.SameSite {
 	if h.mode == piecesauth.ResponseModeFormPost {
 		return http.SameSiteNoneMode
@@ -83,8 +84,8 @@ func (h *Handler) attemptSite() http.SameSite {
 	return http.SameSiteLaxMode
 }
 
-// setAttempt keeps p in the browser. A page to go back to that is too long is
-// the one thing that can be done without.
+// setAttempt keeps p in the browser. If p is too large, it leaves out the page
+// to return to.
 func (h *Handler) setAttempt(w http.ResponseWriter, name string, p pending) error {
 	if p.Attempt != nil {
 		small := *p.Attempt
@@ -123,8 +124,8 @@ func (h *Handler) readAttempt(cookie *http.Cookie) (p pending, ok bool) {
 }
 
 // makeRoom removes the cookies of attempts that are over, and the oldest ones
-// where there are too many: else any site could fill the browser with them, by
-// sending it to the sign-in again and again.
+// if there are too many. Otherwise any site could fill the browser with them,
+// by sending it to the sign-in again and again.
 func (h *Handler) makeRoom(w http.ResponseWriter, r *http.Request) {
 	var kept []pending
 	for _, cookie := range r.Cookies() {
@@ -152,8 +153,8 @@ func (h *Handler) removeSession(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// setSession signs the browser in. A name or an address that is too long is
-// left out.
+// setSession signs the browser in. It leaves out a name or an address that is
+// too long.
 func (h *Handler) setSession(w http.ResponseWriter, s Session) error {
 	lifetime := int(h.config.Lifetime.Seconds())
 	for _, spare := range []*string{&s.Email, &s.Name, nil} {

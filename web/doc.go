@@ -1,26 +1,29 @@
-// Package web signs people in to a web application, and keeps them signed in:
-// the pages of a sign-in, the session's cookie, and each person's tokens.
+// Package web signs people in to a web application and keeps them signed in. It
+// serves the pages of the sign-in, and keeps the session's cookie and each
+// person's tokens.
 //
 //	handler, err := web.New(web.Config{Auth: auth, URL: "https://app.example.com", Sealer: sealer, Tokens: tokens.Store})
 //	mux := http.NewServeMux()
 //	mux.Handle("/auth/", handler)                       // signin, callback and signout
 //	mux.Handle("/account", handler.Require(accountPage)) // for people who are signed in
 //
-// The callback to register with the authorization server is the URL followed by
-// /auth/callback, and the address to return to after a sign-out the URL followed
-// by a slash. A page signs out by a form:
+// Register two addresses with the authorization server: the callback, which is
+// the URL followed by /auth/callback, and the address to return to after a
+// sign-out, which is the URL followed by a slash. To sign out, a page posts a
+// form:
 //
 //	<form method="post" action="/auth/signout"><button>Sign out</button></form>
 //
 // # Replicas
 //
-// A handler remembers nothing that another one has to know. Any number of them
-// behind one address share the keys of the Sealer and what Config.Tokens keeps.
+// A handler keeps no state that another one needs. Any number of them behind
+// one address can share the keys of the Sealer and the stores of Config.Tokens.
 //
 // # Cookies
 //
-// Who is signed in stands in one cookie, sealed; when they last came in another;
-// a sign-in that is under way has one of its own. Tokens are in none of them. No
-// cookie can be read or changed without the Sealer's keys, by a script, or by
-// another host. docs/web.md says more.
+// One cookie holds the session, sealed; a second one holds the time of the last
+// request; and each sign-in in progress has a cookie of its own. None of them
+// contains a token. Without the Sealer's keys, no cookie can be read or
+// changed, neither by a script nor by another host. docs/web.md has the
+// details.
 package web

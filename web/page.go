@@ -2,10 +2,7 @@ package web
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
-	"html"
 	"io"
 	"net/http"
 	"strconv"
@@ -13,28 +10,29 @@ import (
 	"time"
 
 	"github.com/piecesauth/piecesauth"
+	"github.com/piecesauth/piecesauth/internal/page"
 )
 
-// What [Config.OnError] can get beside the errors of package piecesauth.
+// Errors that [Config.OnError] can get besides those of package piecesauth.
 var (
-	// ErrNoAttempt: a callback belongs to no sign-in that began in this browser
-	// within the last ten minutes.
+	// ErrNoAttempt means that a callback belongs to no sign-in that began in
+	// this browser within the last ten minutes.
 	ErrNoAttempt = errors.New("web: the callback belongs to no sign-in that is under way in this browser")
-	// ErrCrossOrigin: a request that changes something came from a page of
-	// another origin.
+	// ErrCrossOrigin means that a request that changes something came from a
+	// page of another origin.
 	ErrCrossOrigin = errors.New("web: the request came from a page of another origin")
 
 	errNoPage = errors.New("web: a sign-in begins in a page of its own, not in a frame or by a script")
 )
 
-// signOutError is what hindered the end of a session everywhere.
+// signOutError is what prevented a session from being ended everywhere.
 type signOutError struct{ err error }
 
 func (e *signOutError) Error() string { return "web: signing out: " + e.err.Error() }
 func (e *signOutError) Unwrap() error { return e.err }
 
-// StatusCode returns the HTTP status to answer an error of this package or of
-// package piecesauth with.
+// StatusCode returns the HTTP status with which to answer an error of this
+// package or of package piecesauth.
 func StatusCode(err error) int {
 	var e *piecesauth.Error
 	ours := errors.As(err, &e)
@@ -57,11 +55,11 @@ func StatusCode(err error) int {
 	return http.StatusInternalServerError
 }
 
-// Error answers a request that failed with err, as of a session's TokenSource.
-// Where the person has to sign in again and it is a page that they want, it
-// sends them to the sign-in and back. All else goes to [Config.OnError] or, by
-// default, is a page for a person to read, and one line of text for a script,
-// with the status of [StatusCode].
+// Error answers a request that failed with err, such as an error of a session's
+// TokenSource. If the person has to sign in again and the request is for a
+// page, Error redirects to the sign-in and back. Any other error goes to
+// [Config.OnError] or, by default, is answered with a page for a person, or one
+// line of text for a script, with the status of [StatusCode].
 func (h *Handler) Error(w http.ResponseWriter, r *http.Request, err error) {
 	next := h.next(r)
 	if errors.Is(err, piecesauth.ErrSignInRequired) && isPage(r) {
@@ -72,13 +70,13 @@ func (h *Handler) Error(w http.ResponseWriter, r *http.Request, err error) {
 	h.fail(w, r, err, next)
 }
 
-// isPage reports whether a browser asks for a page that it can be sent away
-// from: no body gets lost on the way.
+// isPage reports whether a browser asks for a page and can be redirected: the
+// request has no body that would be lost.
 func isPage(r *http.Request) bool {
 	return (r.Method == http.MethodGet || r.Method == http.MethodHead) && isNavigation(r)
 }
 
-// isNavigation reports whether a person will see the answer, in a window of its
+// isNavigation reports whether a person will see the answer in a window of its
 // own.
 func isNavigation(r *http.Request) bool {
 	if mode := r.Header.Get("Sec-Fetch-Mode"); mode != "" {
@@ -88,7 +86,7 @@ func isNavigation(r *http.Request) bool {
 	return strings.Contains(r.Header.Get("Accept"), "text/html") // an older browser
 }
 
-// fail answers with what went wrong. next is where another try leads.
+// fail answers with an error page. next is where another attempt leads.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error, next string) {
 	if h.config.OnError != nil {
 		h.config.OnError(w, r, err)
@@ -102,7 +100,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error, next s
 	if status == http.StatusUnauthorized {
 		header.Set("WWW-Authenticate", `SignIn url="`+h.signInURL("")+`"`) // RFC 9110 §11.6.1 wants a challenge
 	}
-	setPageHeaders(header)
+	page.SetHeaders(header)
 	if !isNavigation(r) {
 		header.Set("Content-Type", "text/plain; charset=utf-8")
 		w.WriteHeader(status)
@@ -120,10 +118,11 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error, next s
 		title = "This did not work"
 	}
 	w.WriteHeader(status)
-	_, _ = io.WriteString(w, document(title, plainly(err), link, label)) //nolint:gosec // G705: document escapes them
+	page.Page{Title: title, Text: plainly(err), Link: link, Label: label}.Write(w)
 }
 
-// plainly says in a person's words what an error says in a developer's.
+// plainly returns the text of an error for the person rather than for a
+// developer.
 func plainly(err error) string {
 	var e *piecesauth.Error
 	known := errors.As(err, &e)
@@ -151,47 +150,4 @@ func plainly(err error) string {
 		return "The sign-in service did not accept this."
 	}
 	return "The application could not finish this."
-}
-
-const style = `:root{color-scheme:light dark}` +
-	`body{margin:0;min-height:100vh;display:grid;place-items:center;font:1.0625rem/1.5 system-ui,sans-serif;background:#fff;color:#1b1b1f}` +
-	`main{box-sizing:border-box;width:100%;max-width:32rem;padding:1.5rem;overflow-wrap:anywhere}` +
-	`h1{margin:0 0 .75rem;font-size:1.5rem;line-height:1.25}` +
-	`p{margin:0 0 .75rem}` +
-	`a{color:#0b57d0}` +
-	`@media(prefers-color-scheme:dark){body{background:#16161a;color:#e6e6ea}a{color:#a8c7fa}}`
-
-// document is a page that loads nothing, not even an icon.
-func document(title, text, link, label string) string {
-	return `<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>` + html.EscapeString(title) + `</title>
-<link rel="icon" href="data:,">
-<style>` + style + `</style>
-</head>
-<body>
-<main>
-<h1>` + html.EscapeString(title) + `</h1>
-<p>` + html.EscapeString(text) + `</p>
-<p><a href="` + html.EscapeString(link) + `">` + html.EscapeString(label) + `</a></p>
-</main>
-</body>
-</html>
-`
-}
-
-// setPageHeaders sets what holds for every page here: not stored, not framed,
-// nothing loaded, no address passed on.
-func setPageHeaders(h http.Header) {
-	sum := sha256.Sum256([]byte(style))
-	h.Set("Content-Type", "text/html; charset=utf-8")
-	h.Set("Cache-Control", "no-store")
-	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+
-		"'; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
-	h.Set("Referrer-Policy", "no-referrer")
-	h.Set("X-Content-Type-Options", "nosniff")
 }

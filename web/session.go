@@ -14,18 +14,19 @@ import (
 	"github.com/piecesauth/piecesauth/internal/strictjson"
 )
 
-// errSignedOut is [piecesauth.ErrSignInRequired] where nobody is signed in.
+// errSignedOut is a [piecesauth.ErrSignInRequired] for a request of nobody who
+// is signed in.
 var errSignedOut = fmt.Errorf("web: nobody is signed in: %w", piecesauth.ErrSignInRequired)
 
 // Session is a person who is signed in. Several requests may share one: don't
 // change it.
 type Session struct {
-	// ID is new at every sign-in; the token is stored under it.
+	// ID is new at every sign-in. The token is stored under it.
 	ID string
-	// Issuer and Subject together say who it is. Nothing else does: a name or an
-	// address can change, and go to somebody else.
+	// Issuer and Subject together identify the person. Don't use anything else
+	// for that: a name or an address can change, and pass to another person.
 	Issuer, Subject string
-	// Name and Email are for showing; either may be empty.
+	// Name and Email are for display; either may be empty.
 	Name, Email string
 	// SignedIn is when the person signed in, to the second.
 	SignedIn time.Time
@@ -34,11 +35,11 @@ type Session struct {
 }
 
 // TokenSource returns the source of the session's access tokens, which all its
-// requests share; nil without [Config.Tokens]. Pass what goes wrong with it to
+// requests share, or nil without [Config.Tokens]. Pass its errors to
 // [Handler.Error].
 func (s *Session) TokenSource() *piecesauth.TokenSource { return s.source }
 
-// storedSession is a Session in its cookie.
+// storedSession is a Session as stored in its cookie.
 type storedSession struct {
 	ID       string `json:"id"`
 	Issuer   string `json:"iss"`
@@ -48,14 +49,15 @@ type storedSession struct {
 	SignedIn int64  `json:"t"`
 }
 
-// sessionKey is the context's key of the session that a handler let through.
+// sessionKey is the context's key for the session of a request that a handler
+// let through.
 type sessionKey struct{ h *Handler }
 
-// Require serves next to people who are signed in. Anybody else is sent to the
-// sign-in and back, if it is a page that they want; a request for anything else,
-// of a script or by POST, is answered with 401. A request that changes something
-// and comes from a page of another origin is answered with 403. What next
-// answers is not to be cached, unless it sets another Cache-Control.
+// Require serves next to people who are signed in. Others are redirected to the
+// sign-in and back if they ask for a page; any other request, such as one by a
+// script or by POST, is answered with 401. A request that changes something and
+// comes from a page of another origin is answered with 403. The answers of next
+// are not cached, unless next sets another Cache-Control.
 func (h *Handler) Require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		noStore(w)
@@ -75,9 +77,9 @@ func (h *Handler) Require(next http.Handler) http.Handler {
 	})
 }
 
-// Session returns who is signed in. Behind [Handler.Require] somebody is, and
-// nothing is asked again. Anywhere else it checks the session, but does not
-// prolong it, and the answer is the caller's to keep out of caches.
+// Session returns the session of the request. Behind [Handler.Require] there
+// always is one, and nothing is checked again. Elsewhere Session checks it but
+// does not extend it, and the caller must keep the answer out of caches.
 func (h *Handler) Session(r *http.Request) (*Session, bool) {
 	if s, ok := r.Context().Value(sessionKey{h}).(*Session); ok {
 		return s, true
@@ -108,7 +110,7 @@ func (h *Handler) session(r *http.Request) (*Session, time.Time, error) {
 	return s, seen, h.check(r.Context(), s, e)
 }
 
-// readSession reads the cookie alone.
+// readSession reads only the cookie.
 func (h *Handler) readSession(cookies []*http.Cookie) (*Session, bool) {
 	for _, cookie := range cookies {
 		if cookie.Name != h.cookie {
@@ -127,15 +129,15 @@ func (h *Handler) readSession(cookies []*http.Cookie) (*Session, bool) {
 	return nil, false
 }
 
-// setSeen says when the session was last used, in a cookie of its own: should
-// the answer arrive after a sign-out or another sign-in, nobody is signed in by
-// it.
+// setSeen sets a second cookie with the time when the session was last used. If
+// the answer arrives after a sign-out or another sign-in, that cookie signs
+// nobody in.
 func (h *Handler) setSeen(w http.ResponseWriter, id string) {
 	cookie := &http.Cookie{Name: h.seenName(id), MaxAge: int(h.config.Idle.Seconds()), SameSite: http.SameSiteLaxMode} //nolint:gosec // set has the rest
 	h.set(w, cookie, strconv.AppendInt(nil, time.Now().Unix(), 10), id)
 }
 
-// readSeen reads the cookie, and opens it only if it is another than the last
+// readSeen reads the cookie, and opens it only if it has changed since the last
 // time.
 func (h *Handler) readSeen(cookies []*http.Cookie, id string, e *entry) (time.Time, bool) {
 	name := h.seenName(id)
@@ -165,14 +167,14 @@ func (h *Handler) readSeen(cookies []*http.Cookie, id string, e *entry) (time.Ti
 	return time.Time{}, false
 }
 
-// seen is a cookie that was opened, and what it says.
+// seen is a cookie that was opened, with its content.
 type seen struct {
 	cookie string
 	at     time.Time
 }
 
-// check fails with errSignedOut where a session that the cookie vouches for is
-// over. e is nil where there is nobody to ask.
+// check returns errSignedOut if a session with a valid cookie is over. e is nil
+// if nothing has to be asked.
 func (h *Handler) check(ctx context.Context, s *Session, e *entry) error {
 	if e == nil {
 		return nil
@@ -194,7 +196,7 @@ func (h *Handler) check(ctx context.Context, s *Session, e *entry) error {
 	return err
 }
 
-// ask asks those who know whether the session is over.
+// ask asks the store and Revoked whether the session is over.
 func (h *Handler) ask(ctx context.Context, s *Session, e *entry) error {
 	if e.store != nil {
 		if _, err := e.store.Load(ctx); errors.Is(err, piecesauth.ErrNoToken) {
@@ -213,8 +215,8 @@ func (h *Handler) ask(ctx context.Context, s *Session, e *entry) error {
 	return nil
 }
 
-// end ends a session for all that look for its token. It waits for no refresh
-// where the store has a method Replace.
+// end ends a session on all replicas that check for its token. It waits for no
+// refresh if the store has a method Replace.
 func (h *Handler) end(ctx context.Context, id string) error {
 	if h.config.Tokens == nil {
 		return nil
@@ -232,8 +234,8 @@ const (
 	firstSweep = 1024             // entries
 )
 
-// live is what is kept of sessions between their requests. None of it has to be
-// right for a session to be: it spares questions and shares refreshes.
+// live holds what is kept of sessions between their requests. Sessions don't
+// depend on it: it saves questions to the store and shares refreshes.
 type live struct {
 	mu      sync.Mutex
 	entries map[string]*entry
@@ -268,8 +270,8 @@ func (h *Handler) entry(id string) *entry {
 	return e
 }
 
-// sweep drops what nobody has used since, once the entries have doubled; the
-// caller has the mutex.
+// sweep drops entries that have not been used since then, once their number has
+// doubled; the caller holds the mutex.
 func (l *live) sweep(since int64) {
 	if l.entries == nil {
 		l.entries, l.sweepAt = map[string]*entry{}, firstSweep

@@ -19,11 +19,12 @@ import (
 
 const maxForm = 64 << 10 // bytes of a callback
 
-// signIn begins a sign-in, and sends the person to the authorization server.
+// signIn begins a sign-in, and redirects the person to the authorization
+// server.
 func (h *Handler) signIn(w http.ResponseWriter, r *http.Request) {
 	next := h.local(r.URL.Query().Get("next"))
 	if r.Header.Get("Sec-Fetch-Mode") != "" && !isNavigation(r) {
-		// An image or a frame of some other page would fill the browser with
+		// An image or a frame of another page would fill the browser with
 		// cookies, many at once.
 		h.fail(w, r, errNoPage, next)
 		return
@@ -45,7 +46,7 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request) {
 	redirect(w, attempt.URL)
 }
 
-// callback ends a sign-in.
+// callback completes a sign-in.
 func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 	values, err := readCallback(w, r)
 	if err != nil {
@@ -72,13 +73,13 @@ func (h *Handler) callback(w http.ResponseWriter, r *http.Request) {
 		h.fail(w, r, err, p.Next)
 		return
 	}
-	// The attempt is gone with this. What stays says where the callback leads
-	// when it comes again.
+	// This removes the attempt. What stays tells where the callback leads when
+	// it comes again.
 	_ = h.setAttempt(w, p.cookie, pending{Next: p.Next, Begun: p.Begun})
 	redirect(w, h.origin+h.orHome(p.Next))
 }
 
-// readCallback reads a POST from its body alone, and a GET from its query alone.
+// readCallback reads a POST from its body only, and a GET from its query only.
 func readCallback(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	raw := r.URL.RawQuery
 	if r.Method == http.MethodPost {
@@ -96,7 +97,7 @@ func readCallback(w http.ResponseWriter, r *http.Request) (url.Values, error) {
 	return values, nil
 }
 
-// attempt returns the sign-in that began in this browser with the state.
+// attempt returns the sign-in with this state that began in this browser.
 func (h *Handler) attempt(r *http.Request, state string) (pending, bool) {
 	for _, cookie := range r.CookiesNamed(h.attemptName(state)) {
 		if p, ok := h.readAttempt(cookie); ok {
@@ -106,11 +107,11 @@ func (h *Handler) attempt(r *http.Request, state string) (pending, bool) {
 	return pending{}, false
 }
 
-// complete redeems the code, stores the token, and returns whose it is.
+// complete redeems the code, stores the token, and returns the session.
 func (h *Handler) complete(ctx context.Context, p pending, values url.Values) (Session, error) {
 	s := Session{ID: rand.Text(), SignedIn: time.Now()}
 	if h.config.Tokens != nil {
-		// A store that doesn't answer is found before the code is spent.
+		// Check that the store answers before the code is spent.
 		if _, err := h.config.Tokens(s.ID).Load(ctx); err != nil && !errors.Is(err, piecesauth.ErrNoToken) {
 			return s, &piecesauth.Error{Op: "token", Err: err}
 		}
@@ -146,9 +147,8 @@ func (h *Handler) complete(ctx context.Context, p pending, values url.Values) (S
 	return s, err
 }
 
-// endOthers ends the sessions that the browser had: one for a browser, and what
-// was known of the cookies before is worth nothing. One that can't be ended
-// expires.
+// endOthers ends the other sessions of the browser: a browser has one, and the
+// previous cookies no longer count. A session that can't be ended expires.
 func (h *Handler) endOthers(r *http.Request, previous string) {
 	ids := []string{previous}
 	if s, ok := h.readSession(r.Cookies()); ok && s.ID != previous {
@@ -161,7 +161,8 @@ func (h *Handler) endOthers(r *http.Request, previous string) {
 	}
 }
 
-// signOut ends the session, and then the person's at the authorization server.
+// signOut ends the session, and then the person's session at the authorization
+// server.
 func (h *Handler) signOut(w http.ResponseWriter, r *http.Request) {
 	if h.guard.Check(r) != nil {
 		h.fail(w, r, ErrCrossOrigin, "")
@@ -180,7 +181,7 @@ func (h *Handler) signOut(w http.ResponseWriter, r *http.Request) {
 
 func (h *Handler) logoutURL() string { return h.config.Auth.LogoutURL(h.origin + h.home) }
 
-// signInURL is where a person signs in to come back to next.
+// signInURL returns the address to sign in at and then come back to next.
 func (h *Handler) signInURL(next string) string {
 	u := h.origin + h.path + "signin"
 	if next != "" {
@@ -189,7 +190,8 @@ func (h *Handler) signInURL(next string) string {
 	return u
 }
 
-// next is the page that the request is for, as the person's browser has it.
+// next returns the page that the request is for, as the person's browser shows
+// it.
 func (h *Handler) next(r *http.Request) string {
 	next := r.RequestURI               // no router has changed it
 	if !strings.HasPrefix(next, "/") { // a whole URL, or made by hand
@@ -208,8 +210,8 @@ func (h *Handler) orHome(next string) string {
 	return next
 }
 
-// local returns next if it is a page of this application, and no part of the
-// sign-in; else "".
+// local returns next if it is a page of this application and not part of the
+// sign-in, and "" otherwise.
 func (h *Handler) local(next string) string {
 	next = localPath(next)
 	if !strings.HasPrefix(next, h.home) || strings.HasPrefix(next, h.path) {
@@ -218,10 +220,10 @@ func (h *Handler) local(next string) string {
 	return next
 }
 
-// localPath returns next if it is a path on this host, and else "", so that
-// nobody's link through the sign-in ends elsewhere: browsers take "//host" and
-// "/\host" for another host, and drop tabs and line breaks; some proxies decode
-// what is percent-encoded.
+// localPath returns next if it is a path on this host, and "" otherwise, so
+// that no link through the sign-in can end elsewhere: browsers treat "//host"
+// and "/\host" as another host, and drop tabs and line breaks; some proxies
+// decode percent-encoding.
 func localPath(next string) string {
 	outside := func(c rune) bool { return c == '\\' || unicode.IsControl(c) || c == unicode.ReplacementChar }
 	if !strings.HasPrefix(next, "/") || strings.ContainsFunc(next, outside) || strings.Contains(next, " ") {

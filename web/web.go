@@ -18,45 +18,50 @@ import (
 	"github.com/piecesauth/piecesauth/seal"
 )
 
-// Config says what signs people in, and how long for. Auth, URL and Sealer are
-// required; all else has a default.
+// Config is the configuration of a [Handler]. Auth, URL and Sealer are
+// required; everything else has a default.
 type Config struct {
-	// Auth is asked to sign people in. It has to have an Issuer, unless its
-	// BaseURL is on this machine, the scope openid, and a ResponseMode of
-	// form_post or query. Its RedirectURL is not used.
+	// Auth signs people in. It must have an Issuer, unless its BaseURL is on
+	// this machine, the scope openid, and a ResponseMode of form_post or query.
+	// Its RedirectURL is not used.
 	Auth *piecesauth.Authenticator
-	// URL is where people find the application: scheme, host and, where it
-	// isn't all of the host, a path. It is https, or http on this machine. What
-	// a request says of its host or its scheme is not believed.
+	// URL is where people find the application: scheme, host and, if the
+	// application doesn't have the host for itself, a path. It must be https,
+	// or http on this machine. The host and scheme that a request claims are
+	// not trusted.
 	URL string
-	// Sealer encrypts the cookies. All replicas have the same keys.
+	// Sealer encrypts the cookies. All replicas need the same keys.
 	Sealer *seal.Sealer
-	// Tokens returns the store of a session's token, as the method Store of
-	// tokenkv's Tokens does. A session ends everywhere when its token is
-	// deleted. Nil keeps no tokens: it is known who is signed in, and no more.
+	// Tokens returns the store for a session's token, like the method Store of
+	// tokenkv's Tokens. Deleting its token ends a session everywhere. If Tokens
+	// is nil, no tokens are kept: the application learns who is signed in, and
+	// no more.
 	Tokens func(session string) piecesauth.TokenStore
-	// Lifetime is how long after signing in people sign in anew; default 12 hours.
+	// Lifetime is how long after signing in people have to sign in again; by
+	// default 12 hours.
 	Lifetime time.Duration
-	// Idle is how long after their last request they do; default 2 hours, and at
-	// most Lifetime. It may be up to a tenth less, so that not every answer has a
-	// cookie.
+	// Idle is how long after their last request people have to sign in again;
+	// by default 2 hours, and at most Lifetime. It may be up to a tenth
+	// shorter, so that not every answer has to set a cookie.
 	Idle time.Duration
-	// Prefix is the path that the handler is mounted at, below that of URL;
+	// Prefix is the path that the handler is mounted at, below that of URL; by
 	// default "/auth/".
 	Prefix string
-	// OnError answers in place of the page that says what went wrong; see
-	// [Handler.Error] and [StatusCode].
+	// OnError answers instead of the built-in error page; see [Handler.Error]
+	// and [StatusCode].
 	OnError func(http.ResponseWriter, *http.Request, error)
-	// CheckStore is how old the knowledge may be that the session's token is
-	// there, and what Revoked said; default 0: both are asked in each request.
+	// CheckStore is for how long the handler relies on the last check that the
+	// session's token exists and that Revoked returns false. The default is 0:
+	// both are checked in each request.
 	CheckStore time.Duration
-	// Revoked reports whether the session has ended, although its cookie is
-	// good: how an application signs somebody out everywhere. Nil ends none.
+	// Revoked reports whether the session has ended although its cookie is
+	// valid. With it an application can sign somebody out everywhere. If it is
+	// nil, no session ends that way.
 	Revoked func(context.Context, *Session) (bool, error)
 }
 
-// Handler serves the pages of a sign-in, and lets people through who are signed
-// in. It is safe for concurrent use. Make one with [New].
+// Handler serves the pages of a sign-in, and lets through requests of people
+// who are signed in. It is safe for concurrent use. Make one with [New].
 type Handler struct {
 	config     Config
 	origin     string // of URL: scheme and host
@@ -65,13 +70,14 @@ type Handler struct {
 	mode       piecesauth.ResponseMode
 	guard      *http.CrossOriginProtection
 	secure     bool   // whether URL is https
-	cookie     string // the session's; the others' begin with it
-	scope      string // what cookies are sealed for, beside their name
+	cookie     string // the name of the session's cookie; the names of the others begin with it
+	scope      string // what cookies are sealed for, besides their name
 	asksIDOnly bool   // neither profile nor email is in the scopes
 	live       live
 }
 
-// New checks the configuration. Its error names the field that can't work.
+// New checks the configuration and returns a Handler. Its error names the field
+// that is wrong.
 func New(c Config) (*Handler, error) {
 	u, err := c.check()
 	if err != nil {
@@ -92,8 +98,8 @@ func New(c Config) (*Handler, error) {
 	sum := sha256.Sum256([]byte(h.origin + h.path + "\n" + auth.ClientID))
 	h.cookie = "piecesauth-" + base64.RawURLEncoding.EncodeToString(sum[:6])
 	if h.secure {
-		// Only this host can have set the cookie, not a neighbour on the same
-		// domain, and only over TLS.
+		// The prefix ensures that only this host can have set the cookie, over
+		// TLS, and not a neighbour in the same domain.
 		h.cookie = "__Host-" + h.cookie
 	}
 	return h, nil
@@ -154,9 +160,9 @@ type route struct {
 //
 //   - GET signin begins a sign-in. Its parameter next is the page to go to
 //     afterwards, a path of this application.
-//   - POST or GET callback is where the authorization server's answer goes.
+//   - POST or GET callback receives the authorization server's answer.
 //   - POST signout ends the session, here and at the authorization server, and
-//     comes back to Config.URL.
+//     returns to Config.URL.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	noStore(w)
 	w.Header().Set("Referrer-Policy", "no-referrer") // the callback's address has the code
@@ -165,7 +171,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		{"callback", "GET, POST", h.callback},
 		{"signout", "POST", h.signOut},
 	}
-	// A router or a proxy may have taken off what the path begins with.
+	// A router or a proxy may have removed the beginning of the path.
 	i := slices.IndexFunc(routes, func(p route) bool {
 		return strings.HasSuffix("/"+r.URL.Path, "/"+p.name) && strings.HasSuffix(h.path+p.name, r.URL.Path)
 	})
@@ -180,13 +186,13 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// noStore has no cache keep the answer, nor show it to anybody else.
+// noStore keeps the answer out of all caches.
 func noStore(w http.ResponseWriter) {
 	w.Header().Set("Cache-Control", "no-store")
 	w.Header().Add("Vary", "Cookie")
 }
 
-// redirect leads to an address by GET.
+// redirect sends the browser to an address by GET.
 func redirect(w http.ResponseWriter, to string) {
 	w.Header().Set("Location", to)
 	w.WriteHeader(http.StatusSeeOther)

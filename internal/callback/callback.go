@@ -1,7 +1,7 @@
 // Package callback reads the parameters of an authorization response, as
 // servers, proxies and people really send them. Only the parameters that the
-// specifications define decide anything; the others come from whoever stood on
-// the way, and are taken as far as they can be read.
+// specifications define matter; others may have been added on the way, and are
+// kept as far as they can be read.
 package callback
 
 import (
@@ -10,21 +10,21 @@ import (
 	"strings"
 )
 
-// maxUnknown bounds what is kept of parameters that nobody here knows; real
-// servers send up to ten.
+// maxUnknown limits how many unknown parameters are kept; real servers send up
+// to ten.
 const maxUnknown = 64
 
 // known lists the parameters of RFC 6749 §4.1.2 and §4.1.2.1 and RFC 9207 §2.
-// Those that come after the first four are for people to read.
+// Those after the first four are for people to read.
 func known() []string {
 	return []string{"code", "state", "iss", "error", "error_description", "error_uri", "scope"}
 }
 
-// Parse reads a query, a fragment or a form, pair by pair, and never fails as
-// a whole: a semicolon is a character like any other, and an unknown parameter
-// that can't be read is left out. The name of a code, state, iss or error that
-// can't be read is returned; it is missing in the values. A known parameter is
-// kept twice at most, which is enough to refuse it.
+// Parse reads a query, a fragment or a form, pair by pair, and never fails as a
+// whole: a semicolon is an ordinary character, and an unknown parameter that
+// can't be read is left out. If a code, state, iss or error can't be read,
+// Parse returns its name, and the values lack it. A known parameter is kept at
+// most twice, which is enough to refuse it.
 func Parse(raw string) (values url.Values, unreadable string) {
 	values = url.Values{}
 	for unknown := 0; raw != ""; {
@@ -54,8 +54,8 @@ func Parse(raw string) (values url.Values, unreadable string) {
 	return values, unreadable
 }
 
-// Repeated returns the name of a known parameter that is there more than once,
-// which RFC 6749 §3.1 forbids, "" where there is none.
+// Repeated returns the name of a known parameter that occurs more than once,
+// which RFC 6749 §3.1 forbids, or "" if there is none.
 func Repeated(values url.Values) string {
 	for _, name := range known() {
 		if len(values[name]) > 1 {
@@ -65,7 +65,7 @@ func Repeated(values url.Values) string {
 	return ""
 }
 
-// Equal reports whether two callbacks are the same in all that is known.
+// Equal reports whether two callbacks agree in all known parameters.
 func Equal(a, b url.Values) bool {
 	return !slices.ContainsFunc(known(), func(name string) bool { return !slices.Equal(a[name], b[name]) })
 }

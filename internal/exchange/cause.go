@@ -16,8 +16,8 @@ import (
 	"unicode"
 )
 
-// OpaqueError stands for a cause whose text may repeat what was sent or received: it
-// prints Text alone, and errors.Is and errors.As look into Cause.
+// OpaqueError hides a cause whose text may repeat what was sent or received: it
+// prints Text alone, while errors.Is and errors.As still find Cause.
 type OpaqueError struct {
 	Text  string
 	Cause error
@@ -26,7 +26,7 @@ type OpaqueError struct {
 // Error returns Text.
 func (o *OpaqueError) Error() string { return o.Text }
 
-// GoString returns Text, whatever the verb.
+// GoString returns Text, for every verb.
 func (o *OpaqueError) GoString() string { return o.Text }
 
 // Is looks into Cause.
@@ -67,7 +67,7 @@ func Cause(err error) error {
 	return &OpaqueError{fmt.Sprintf("the HTTP exchange failed (%T)", err), err}
 }
 
-// ofNetwork recognises what names, certificates, proxies and sockets fail with.
+// ofNetwork recognises errors of names, certificates, proxies and sockets.
 func ofNetwork(err error) error {
 	var (
 		op    *net.OpError
@@ -95,8 +95,8 @@ func ofNetwork(err error) error {
 	return nil
 }
 
-// printable returns err, with its text made one printable line where it isn't:
-// a certificate can hold any name.
+// printable returns err with its text as one printable line, because a
+// certificate can hold any name.
 func printable(err error) error {
 	text := err.Error()
 	clean := Printable(text)
@@ -121,7 +121,8 @@ func Printable(text string) string {
 	return strings.TrimSpace(text)
 }
 
-// ofSystem reports whether err is of the operating system, and nothing else.
+// ofSystem reports whether err comes from the operating system and adds nothing
+// to it.
 func ofSystem(err error) bool {
 	switch err.(type) { //nolint:errorlint // wrapped, it may come with any text
 	case syscall.Errno, *os.SyscallError:

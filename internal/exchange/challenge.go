@@ -9,12 +9,13 @@ import (
 type Challenge struct {
 	// Scheme is in lower case: "bearer".
 	Scheme string
-	// Parameters have their names in lower case; of several the first counts.
+	// Parameters has lower-case names; if a name is repeated, the first value
+	// counts.
 	Parameters map[string]string
 }
 
-// Challenges reads all challenges of an answer. What is malformed is passed
-// over: a server that can't write a header may still have said something.
+// Challenges returns all challenges of an answer. It skips malformed parts,
+// because the rest may still be useful.
 func Challenges(h http.Header) []Challenge {
 	var all []Challenge
 	for _, line := range h.Values("WWW-Authenticate") {
@@ -84,7 +85,7 @@ func cutValue(s string) (value, rest string) {
 	return b.String(), ""
 }
 
-// skipItem passes over what is neither scheme nor parameter.
+// skipItem skips what is neither a scheme nor a parameter.
 func skipItem(s string) string {
 	if strings.HasPrefix(s, `"`) {
 		_, rest := cutValue(s)

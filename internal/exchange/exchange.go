@@ -1,7 +1,7 @@
-// Package exchange sends one HTTP request and reads its answer, within bounds:
-// of time, of size, of repetitions. It follows no redirect, tells whether a
-// request that failed may have been acted on, and reports causes in words that
-// hold nothing of either message. It knows no OAuth.
+// Package exchange sends one HTTP request and reads its answer, within limits
+// of time, size and number of attempts. It follows no redirect, reports whether
+// a request that failed may have been acted on, and describes causes in words
+// that contain nothing of either message. It knows nothing of OAuth.
 package exchange
 
 import (
@@ -22,28 +22,28 @@ import (
 	"github.com/piecesauth/piecesauth/internal/strictjson"
 )
 
-// Bounds of every exchange.
+// Limits of every exchange.
 const (
-	Timeout   = 30 * time.Second       // for one call, its repetitions included
+	Timeout   = 30 * time.Second       // for one call, including its repetitions
 	MaxBody   = 1 << 20                // of an answer, decompressed
 	maxTries  = 3                      // of a request that the server asks to repeat
-	maxWait   = 10 * time.Second       // for another try; who is to wait longer is told so
-	firstWait = 250 * time.Millisecond // where the server doesn't say, doubled each time
+	maxWait   = 10 * time.Second       // before another try; for a longer wait the caller gets an error
+	firstWait = 250 * time.Millisecond // if the server doesn't say; doubled each time
 )
 
-// ErrTooLarge is the cause where an answer is longer than [MaxBody], or has more
-// values than any real one.
+// ErrTooLarge means that an answer is longer than [MaxBody], or has more values
+// than any real one.
 var ErrTooLarge = strictjson.ErrTooLarge
 
-// FailedError is an exchange that brought no complete answer.
+// FailedError means that an exchange brought no complete answer.
 type FailedError struct {
-	// StatusCode is the answer's, 0 where none came.
+	// StatusCode is the status of the answer, or 0 if none came.
 	StatusCode int
 	// RetryAfter is how long the server asked to wait.
 	RetryAfter time.Duration
 	// MaybeSent reports whether the server may have acted on a POST.
 	MaybeSent bool
-	// Err is the cause, see [Cause].
+	// Err is the cause; see [Cause].
 	Err error
 }
 
@@ -63,7 +63,7 @@ type Answer struct {
 	Repeated bool
 }
 
-// Location returns where the answer redirects to, "" where it doesn't.
+// Location returns where the answer redirects to, or "" if it doesn't.
 func (a *Answer) Location() string {
 	if a.StatusCode/100 != 3 {
 		return ""
@@ -78,9 +78,9 @@ type Client struct {
 	logger *slog.Logger
 }
 
-// New returns a client that sends as the caller's does, but follows no
-// redirect: a 307 would repeat a secret to another host. Without one of the
-// caller's it has a transport of its own.
+// New returns a client that sends as the caller's client does, but follows no
+// redirect, because a 307 would repeat a secret to another host. If the caller
+// has none, it uses a transport of its own.
 func New(callers *http.Client, logger *slog.Logger) *Client {
 	c := &http.Client{}
 	if callers != nil {
@@ -97,7 +97,8 @@ func newTransport(from *http.Transport) *http.Transport {
 	t := from.Clone()
 	t.MaxResponseHeaderBytes = 64 << 10
 	t.MaxIdleConnsPerHost = 16
-	// After a sleep of the machine a connection may be dead without knowing.
+	// After the machine has slept, a connection may be dead without the
+	// transport knowing.
 	t.HTTP2 = &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 5 * time.Second}
 	t.OnProxyConnectResponse = func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
 		if resp.StatusCode != http.StatusOK {
@@ -108,13 +109,14 @@ func newTransport(from *http.Transport) *http.Transport {
 	return t
 }
 
-// CloseIdleConnections closes connections that nobody uses.
+// CloseIdleConnections closes unused connections.
 func (c *Client) CloseIdleConnections() { c.http.CloseIdleConnections() }
 
 // Do sends the request with the header and reads the answer, whatever its
-// status. The request itself is left as it is, for many calls to share. What
-// the server asks to repeat is repeated: any 429, and a GET's 503. A POST with
-// form is sent once otherwise. The error is a [*FailedError].
+// status. It leaves the request unchanged, so that many calls can share it. It
+// repeats a request that the server asks to repeat: any after 429, and a GET
+// after 503. Otherwise a POST with a form is sent once. The error is a
+// [*FailedError].
 func (c *Client) Do(ctx context.Context, req *http.Request, header http.Header, form string) (Answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, Timeout)
 	defer cancel()
@@ -137,7 +139,8 @@ func (c *Client) Do(ctx context.Context, req *http.Request, header http.Header, 
 		}
 		c.logger.DebugContext(ctx, "piecesauth: the server asks to repeat the request",
 			"path", req.URL.Path, "status", answer.StatusCode, "wait", wait)
-		// Up to a quarter more, lest all who were refused come back at once.
+		// Add up to a quarter, so that not all callers that were refused come
+		// back at once.
 		timer := time.NewTimer(wait + rand.N(wait/4+1)) //nolint:gosec // G404: when to try again is no secret
 		select {
 		case <-timer.C:
@@ -168,8 +171,8 @@ func (c *Client) once(ctx context.Context, req *http.Request, header http.Header
 	return Answer{StatusCode: resp.StatusCode, Header: resp.Header, Body: b}, nil
 }
 
-// withForm returns the request with a body, which notes in sent whether it was
-// on its way: what no connection was had for, or was not read, was not sent.
+// withForm returns the request with a body that records in sent whether it may
+// have been sent: without a connection, or before the body is read, it was not.
 func (c *Client) withForm(ctx context.Context, req *http.Request, form string, sent *atomic.Bool) *http.Request {
 	traced := c.traced && !beforesend.Asked(ctx)
 	if traced {
@@ -195,8 +198,8 @@ func (c *Client) withForm(ctx context.Context, req *http.Request, form string, s
 	return req
 }
 
-// countingBody notes that it was read, for transports that call no hooks of
-// httptrace. Its first reading is the last moment to keep a request back.
+// countingBody records that it was read, for transports that call no hooks of
+// httptrace. Its first Read is the last moment to keep a request back.
 type countingBody struct {
 	text strings.Reader
 	ctx  context.Context //nolint:containedctx // of the one request that it is the body of
@@ -231,8 +234,8 @@ func (b *countingBody) WriteTo(w io.Writer) (int64, error) {
 
 func (b *countingBody) Close() error { return nil }
 
-// Raw sends a request of the generated client as Do does, but once, and returns
-// a response whose body is in memory.
+// Raw sends a request of the generated client as Do does, but only once, and
+// returns a response whose body is in memory.
 func (c *Client) Raw(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithTimeout(r.Context(), Timeout)
 	defer cancel()
@@ -249,8 +252,8 @@ func (c *Client) Raw(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// ReadBody reads to the end, so that the connection can be used again, but
-// never more than [MaxBody], and reserves no more than is there.
+// ReadBody reads to the end, so that the connection can be reused, but never
+// more than [MaxBody], and allocates no more than it needs.
 func ReadBody(resp *http.Response) ([]byte, error) {
 	if resp.ContentLength > MaxBody {
 		return nil, ErrTooLarge
@@ -278,7 +281,7 @@ func ReadBody(resp *http.Response) ([]byte, error) {
 	}
 }
 
-// proxyError is the refusal of a proxy to connect.
+// proxyError means that a proxy refused to connect.
 type proxyError struct{ status int }
 
 func (p *proxyError) Error() string {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// CheckURL refuses what would travel in the clear: only https, and http to this
-// machine, will do.
+// CheckURL refuses URLs that would be sent in the clear: it accepts https, and
+// http to this machine only.
 func CheckURL(u *url.URL) error {
 	scheme := strings.ToLower(u.Scheme)
 	switch {
@@ -33,8 +33,8 @@ func SameOrigin(a, b *url.URL) bool {
 	return strings.EqualFold(a.Scheme, b.Scheme) && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
 }
 
-// SameEndpoint reports whether both URLs are the same but for their query and
-// fragment, normalised as RFC 3986 §6.2 has it.
+// SameEndpoint reports whether both URLs are equal apart from their query and
+// fragment, normalised according to RFC 3986 §6.2.
 func SameEndpoint(a, b *url.URL) bool {
 	return SameOrigin(a, b) && a.User == nil && b.User == nil && a.Opaque == b.Opaque && normalPath(a) == normalPath(b)
 }
@@ -52,8 +52,8 @@ func port(u *url.URL) string {
 	return ""
 }
 
-// normalPath is the path without dot segments, its escapes in upper case and
-// only where they are needed; that of a bare host is "/".
+// normalPath returns the path without dot segments, with its escapes in upper
+// case and only where needed; for a bare host it returns "/".
 func normalPath(u *url.URL) string {
 	var b strings.Builder
 	escaped := u.ResolveReference(u).EscapedPath()

@@ -11,19 +11,19 @@ import (
 	"time"
 )
 
-// Expected is what an ID token is compared with.
+// Expected holds the values that an ID token is compared with.
 type Expected struct {
-	Issuer      string        // "" where any will do
-	ClientID    string        // that the token has to be for, and for no other
-	Nonce       string        // of the attempt, "" where there was none
-	MaxAge      time.Duration // since the person signed in, 0 where that doesn't matter
-	Previous    *Claims       // that a refreshed token has to go on from, nil where there are none
-	AccessToken string        // that came with the token, "" where it isn't known
-	Leeway      time.Duration // between this machine's clock and the issuer's
+	Issuer      string        // "" accepts any
+	ClientID    string        // the only client that the token may be for
+	Nonce       string        // of the attempt, or "" if there was none
+	MaxAge      time.Duration // since the person authenticated, or 0 for any time
+	Previous    *Claims       // what a refreshed token has to continue, or nil
+	AccessToken string        // that came with the token, or "" if it isn't known
+	Leeway      time.Duration // allowed difference between this machine's clock and the issuer's
 }
 
-// Check compares the claims with what is expected (OpenID Connect Core
-// §3.1.3.7 and §12.2). Neither sub nor nonce is in an error.
+// Check compares the claims with the expected ones (OpenID Connect Core
+// §3.1.3.7 and §12.2). Its errors contain neither sub nor nonce.
 func (t *Token) Check(e Expected) error {
 	for _, check := range []func(Expected) error{t.checkIssuer, t.checkSubject, t.checkNonce, t.checkAudience, t.checkAuthTime, t.checkSigned, t.checkHash, t.checkClock} {
 		if err := check(e); err != nil {
@@ -45,8 +45,8 @@ func (t *Token) checkIssuer(e Expected) error {
 	return nil
 }
 
-// Differs names two issuers, which nobody would take for different ones when a
-// slash is all.
+// Differs describes how two issuers differ; a slash at the end is easily
+// overlooked.
 func Differs(got, want string) string {
 	text := quoted(got) + ", not " + quoted(want)
 	if strings.TrimSuffix(got, "/") == strings.TrimSuffix(want, "/") {
@@ -96,7 +96,7 @@ func (t *Token) checkAudience(e Expected) error {
 	return nil
 }
 
-// checkAuthTime holds MaxAge by the issuer's clock alone.
+// checkAuthTime checks MaxAge by the issuer's clock only.
 func (t *Token) checkAuthTime(e Expected) error {
 	c := &t.Claims
 	switch {
@@ -145,7 +145,7 @@ func accessTokenHash(alg, accessToken string) string {
 	return base64.RawURLEncoding.EncodeToString(sum[:len(sum)/2])
 }
 
-// checkClock comes last: all that was wrong before is wrong by any clock.
+// checkClock runs last, because all other checks fail whatever the clock says.
 func (t *Token) checkClock(e Expected) error {
 	c, now := &t.Claims, time.Now()
 	switch {
@@ -168,13 +168,15 @@ func (t *Token) checkClock(e Expected) error {
 	return nil
 }
 
-// moment returns seconds since 1970 as a time, within what durations can hold.
+// moment returns seconds since 1970 as a time, limited to what durations can
+// hold.
 func moment(seconds *float64) time.Time {
 	const most = 9e9 // of the year 2255
 	return time.UnixMilli(int64(max(-most, min(*seconds, most)) * 1000))
 }
 
-// quoted returns values as they can be shown: printable, and of bearable length.
+// quoted returns values in a form that can be shown: printable and of limited
+// length.
 func quoted(values ...string) string {
 	texts := make([]string, 0, len(values))
 	for _, v := range values[:min(len(values), 5)] {

@@ -24,7 +24,7 @@ const (
 	mostTried = 4   // for one token
 )
 
-// keySet is the keys of an issuer as they were when it was asked.
+// keySet holds the keys that an issuer published when it was asked.
 type keySet struct {
 	keys       []jose.JSONWebKey
 	algorithms []string // that are allowed
@@ -33,8 +33,8 @@ type keySet struct {
 	age        time.Duration // at which they are to be asked for anew
 }
 
-// fetchKeys asks for the keys where the metadata says they are, and once more
-// where newer metadata says so.
+// fetchKeys fetches the keys from where the metadata says they are, and again
+// if newer metadata names another place.
 func (p *Provider) fetchKeys(ctx context.Context) (*keySet, error) {
 	began := now()
 	m, err := p.Metadata(ctx)
@@ -54,7 +54,7 @@ func (p *Provider) fetchKeys(ctx context.Context) (*keySet, error) {
 	return p.keep(set, err)
 }
 
-// keep remembers what came of asking for the keys.
+// keep stores the result of a request for the keys.
 func (p *Provider) keep(set *keySet, err error) (*keySet, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -110,8 +110,8 @@ func maxAge(h http.Header) time.Duration {
 	return defaultAge
 }
 
-// parseKey reads a public key of a set (RFC 7517 §4) that is for signatures. To
-// go-jose goes only what was read here.
+// parseKey reads a public key for signatures from a set (RFC 7517 §4). go-jose
+// receives only what was read here.
 func parseKey(raw []byte) (k jose.JSONWebKey, ok bool) {
 	var public struct {
 		Kty string `json:"kty"`
@@ -147,13 +147,13 @@ func parseKey(raw []byte) (k jose.JSONWebKey, ok bool) {
 	return k, false
 }
 
-// isPublicKeyAlgorithm reports whether alg is a signature with a public key
-// that can be verified here (RFC 7518 §3.1, RFC 8037 §3.1).
+// isPublicKeyAlgorithm reports whether alg is a public-key signature that can
+// be verified here (RFC 7518 §3.1, RFC 8037 §3.1).
 func isPublicKeyAlgorithm(alg string) bool {
 	return slices.Contains([]string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}, alg)
 }
 
-// fits reports whether the key is of the kind that alg takes.
+// fits reports whether alg uses keys of this kind.
 func fits(k *jose.JSONWebKey, alg string) bool {
 	if !isPublicKeyAlgorithm(alg) || k.Algorithm != "" && k.Algorithm != alg {
 		return false
@@ -167,8 +167,8 @@ func fits(k *jose.JSONWebKey, alg string) bool {
 	return alg == "EdDSA"
 }
 
-// verify takes the key that the token names; one that names none has to leave no
-// choice.
+// verify uses the key that the token names. If the token names none, there must
+// be only one key to choose from.
 func (s *keySet) verify(ctx context.Context, t *Token) error {
 	if !slices.Contains(s.algorithms, t.Algorithm) {
 		return notAllowed(t.Algorithm, s.algorithms)

@@ -25,19 +25,20 @@ const (
 	missedEvery = time.Minute
 )
 
-// Response is an answer of the issuer.
+// Response is an answer from the issuer.
 type Response struct {
 	StatusCode int
 	Header     http.Header
 	Body       []byte
 }
 
-// Fetch asks the issuer: op is "discovery" or "jwks". It bounds time and size,
-// and returns an error for any status but 200, and 404 for discovery; the
-// StatusCode of an answer that was refused comes beside the error.
+// Fetch sends a request to the issuer; op is "discovery" or "jwks". It limits
+// time and size, and returns an error for any status but 200, and 404 for
+// discovery. With the error it returns the StatusCode of an answer that was
+// refused.
 type Fetch func(ctx context.Context, op, url, accept string) (Response, error)
 
-// ProviderConfig says whose tokens are verified.
+// ProviderConfig describes the issuer whose tokens are verified.
 type ProviderConfig struct {
 	URL        string               // the issuer
 	Algorithms []string             // nil for those of the metadata, else RS256
@@ -45,7 +46,8 @@ type ProviderConfig struct {
 	Fetch      Fetch
 }
 
-// Metadata of an issuer (OpenID Connect Discovery §3, RFC 9207 §3).
+// Metadata is the metadata of an issuer (OpenID Connect Discovery §3, RFC 9207
+// §3).
 type Metadata struct {
 	Issuer          string   `json:"issuer"`
 	KeysURL         string   `json:"jwks_uri"`
@@ -53,7 +55,7 @@ type Metadata struct {
 	Algorithms      []string `json:"id_token_signing_alg_values_supported"` // nil where the issuer doesn't say
 }
 
-// Provider verifies the signatures of one issuer's tokens. It asks for metadata
+// Provider verifies the signatures of one issuer's tokens. It fetches metadata
 // and keys when they are first needed.
 type Provider struct {
 	config         ProviderConfig
@@ -70,11 +72,11 @@ type Provider struct {
 	missed   []time.Time
 }
 
-// NewProvider returns a Provider that has asked for nothing yet.
+// NewProvider returns a Provider that has fetched nothing yet.
 func NewProvider(config ProviderConfig) *Provider { return &Provider{config: config} }
 
-// Metadata returns the issuer's metadata. An issuer that has none just now has
-// its keys where Auth0 has them.
+// Metadata returns the issuer's metadata. If the issuer has none just now, the
+// keys are assumed to be where Auth0 has them.
 func (p *Provider) Metadata(ctx context.Context) (*Metadata, error) {
 	p.mu.Lock()
 	m, age := p.metadata, since(p.read)
@@ -128,9 +130,8 @@ func (p *Provider) fetchMetadata(ctx context.Context) (*Metadata, error) {
 	return m, nil
 }
 
-// Prepare sees to it that metadata and keys are there, and that the issuer signs
-// with an algorithm that is allowed, before something is spent that a failure
-// would lose.
+// Prepare makes sure, before anything is spent, that metadata and keys are
+// there and that the issuer signs with an allowed algorithm.
 func (p *Provider) Prepare(ctx context.Context) error {
 	m, err := p.Metadata(ctx)
 	if err != nil {
@@ -155,9 +156,9 @@ func (p *Provider) allowed(m *Metadata) []string {
 	return known
 }
 
-// Verify checks that one of the issuer's keys signed the token. It is for tokens
-// whose claims have been checked. The Kind of the error is Keys where the keys
-// couldn't be had, or ctx ended.
+// Verify checks that the token is signed with one of the issuer's keys. Check
+// its claims first. The Kind of the error is Keys if the keys could not be
+// fetched, or ctx ended.
 func (p *Provider) Verify(ctx context.Context, t *Token) error {
 	if p.config.Algorithms != nil && !slices.Contains(p.config.Algorithms, t.Algorithm) {
 		return notAllowed(t.Algorithm, p.config.Algorithms)
@@ -180,8 +181,8 @@ func (p *Provider) Verify(ctx context.Context, t *Token) error {
 	return err
 }
 
-// current returns the keys, asked for as often as tries says where none are
-// there that could be used.
+// current returns the keys. If none are usable it fetches them, with as many
+// attempts as tries allows.
 func (p *Provider) current(ctx context.Context, tries int) (*keySet, error) {
 	if ctx.Err() != nil {
 		return nil, &Error{Kind: Keys, Err: ctx.Err()}
@@ -210,8 +211,8 @@ func (p *Provider) current(ctx context.Context, tries int) (*keySet, error) {
 	return set, nil
 }
 
-// newer returns other keys than set, because a token was signed with none of
-// these, or set where they have been asked for often enough.
+// newer returns keys other than set, because none in set signed the token, or
+// returns set if they have been fetched often enough.
 func (p *Provider) newer(ctx context.Context, set *keySet) (*keySet, error) {
 	known := func() (*keySet, error) {
 		p.mu.Lock()
@@ -232,7 +233,7 @@ func (p *Provider) newer(ctx context.Context, set *keySet) (*keySet, error) {
 	return newer, err
 }
 
-// mayAsk reports whether another request for unknown keys is in order.
+// mayAsk reports whether another request for unknown keys is allowed yet.
 func (p *Provider) mayAsk() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -244,8 +245,8 @@ func (p *Provider) mayAsk() bool {
 	return true
 }
 
-// patiently asks for the keys, if it may, and again after a pause where that
-// may help.
+// patiently fetches the keys, if that is allowed, and again after a pause if
+// that may help.
 func (p *Provider) patiently(ctx context.Context, tries int, may func() bool) (*keySet, error) {
 	for try := 1; ; try++ {
 		set, err := p.askingKeys.do(ctx, may, p.fetchKeys)
@@ -263,10 +264,11 @@ func (p *Provider) patiently(ctx context.Context, tries int, may func() bool) (*
 	}
 }
 
-// now returns the time by the wall clock: the monotonic one stops in suspend.
+// now returns the time by the wall clock, because the monotonic clock stops in
+// suspend.
 func now() time.Time { return time.Now().Round(0) }
 
-// since returns how long ago t was, long where the clock was set back.
+// since returns how long ago t was; if the clock was set back, a long time.
 func since(t time.Time) time.Duration {
 	if d := now().Sub(t); d >= 0 {
 		return d
@@ -274,8 +276,8 @@ func since(t time.Time) time.Duration {
 	return mostAge
 }
 
-// isPassing reports whether a request that was refused so may be answered soon;
-// 0 stands for no answer.
+// isPassing reports whether a request that failed with this status may succeed
+// soon; 0 means that there was no answer.
 func isPassing(status int) bool {
 	return status == 0 || status == http.StatusNotFound || status == http.StatusTooManyRequests || status >= 500
 }

@@ -8,11 +8,11 @@ import (
 	"time"
 )
 
-// requestTimeout bounds a request that nobody may be waiting for any more, with
-// the retries that Fetch makes.
+// requestTimeout limits a request that nobody may be waiting for any more,
+// including the retries that Fetch makes.
 const requestTimeout = 35 * time.Second
 
-// shared is a request whose answer all who ask meanwhile share.
+// shared is a request whose answer is shared by all who ask for it meanwhile.
 type shared[T any] struct {
 	mu      sync.Mutex
 	running *answer[T] // nil where nobody waits
@@ -26,14 +26,15 @@ type answer[T any] struct {
 	cancel  context.CancelFunc
 }
 
-// errNotNow: there have been as many requests as may be.
+// errNotNow means that as many requests as allowed have been made.
 var errNotNow = errors.New("asked too often")
 
 func always() bool { return true }
 
-// do returns what fn returns, which is called unless it runs already, and only
-// if it may. A caller whose context ends leaves; fn goes on for the others,
-// until the deadline of the one it was called for, and ends when nobody is left.
+// do returns what fn returns. It calls fn unless it is running already, and
+// only if it may. If a caller's context ends, its call returns; fn continues
+// for the others until the deadline of the call that started it, and is
+// cancelled when nobody is left.
 func (s *shared[T]) do(ctx context.Context, may func() bool, fn func(context.Context) (T, error)) (T, error) {
 	var none T
 	for {
@@ -58,7 +59,8 @@ func (s *shared[T]) do(ctx context.Context, may func() bool, fn func(context.Con
 	}
 }
 
-// join returns the request that is under way, or starts one; nil where it may not.
+// join returns the request in progress, or starts one. It returns nil if that
+// is not allowed.
 func (s *shared[T]) join(ctx context.Context, may func() bool, fn func(context.Context) (T, error)) (a *answer[T], started bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -80,8 +82,8 @@ func (s *shared[T]) join(ctx context.Context, may func() bool, fn func(context.C
 	return s.running, started
 }
 
-// leave reports whether nobody else waits, so that the request ends: by being
-// cancelled, or by its own deadline.
+// leave reports whether nobody else waits, so that the request ends: by
+// cancellation, or by its own deadline.
 func (s *shared[T]) leave(a *answer[T], cancel bool) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

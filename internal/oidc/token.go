@@ -1,26 +1,27 @@
-// Package oidc reads and checks an OpenID Connect ID token: [Parse] reads it,
-// [Token.Check] compares its claims with what is expected, which needs nothing
-// but the token, and [Provider.Verify] checks its signature with the issuer's
-// keys, which it asks for where it must. In that order: a token whose claims are
-// wrong is worth no request.
+// Package oidc reads and checks an OpenID Connect ID token. [Parse] reads it,
+// [Token.Check] compares its claims with what is expected and needs nothing but
+// the token, and [Provider.Verify] checks its signature with the issuer's keys,
+// which it fetches if necessary. Use them in that order: no request is made for
+// a token whose claims are wrong.
 //
-// JOSE is go-jose's. What that leaves open is closed here: white space within
-// base64url, bits that nobody reads, b64, sizes of RSA keys, how many keys are
-// tried, and keys in a set that are bad.
+// JOSE is handled by go-jose. This package adds what go-jose does not check:
+// white space within base64url, unused bits, b64, sizes of RSA keys, the number
+// of keys that are tried, and invalid keys in a set.
 //
 // # Keys
 //
 // The keys of an issuer are kept for as long as its Cache-Control says, between
-// a minute and a day, and for an hour where it says nothing: a new key is asked
-// for when it is first met, so age matters only to keys that are withdrawn. When
-// the issuer can't be reached, keys are used until they are a day old. A key that
-// isn't known makes for at most five requests a minute. All who wait share one
-// request, which goes on when one of them leaves.
+// a minute and a day, or for an hour if it says nothing. A new key is fetched
+// when it is first needed, so age matters only for keys that are withdrawn.
+// When the issuer can't be reached, keys are used until they are a day old.
+// Unknown keys cause at most five requests a minute. All who wait share one
+// request, which continues when one of them leaves.
 //
-// github.com/MicahParks/jwkset was looked at for this. It drops a whole set for
-// one bad key, reads bodies without a bound, knows no Cache-Control and no age
-// after which a key is refused, has one key for a kid, makes a request for each
-// who waits, and refreshes from a goroutine that runs for ever.
+// github.com/MicahParks/jwkset was considered and rejected. It drops a whole
+// set because of one bad key, reads bodies without a limit, ignores
+// Cache-Control, has no age after which a key is refused, keeps one key for a
+// kid, makes a request for each caller that waits, and refreshes from a
+// goroutine that never ends.
 package oidc
 
 import (
@@ -34,7 +35,7 @@ import (
 	"github.com/piecesauth/piecesauth/internal/strictjson"
 )
 
-// Kind says what a failed check means.
+// Kind is the kind of a failed check.
 type Kind int
 
 // The kinds of errors, in the order in which claims are checked.
@@ -72,7 +73,7 @@ func failed(kind Kind, format string, args ...any) error {
 	return &Error{Kind: kind, Err: fmt.Errorf(format, args...)}
 }
 
-// Claims are those with a meaning here (OpenID Connect Core §2).
+// Claims holds the claims that are used here (OpenID Connect Core §2).
 type Claims struct {
 	Issuer          string   `json:"iss"`
 	Subject         string   `json:"sub"`
@@ -86,7 +87,7 @@ type Claims struct {
 	AccessTokenHash string   `json:"at_hash"`
 }
 
-// Strings is a list that is a lone string on the wire where it has one item.
+// Strings is a list that is sent as a single string if it has one item.
 type Strings []string
 
 // UnmarshalJSON reads a list of strings, or a string.
@@ -103,7 +104,7 @@ func (s *Strings) UnmarshalJSON(b []byte) error {
 	return nil
 }
 
-// Token is an ID token as it was read. Neither its claims nor its signature
+// Token is an ID token that has been read. Neither its claims nor its signature
 // have been checked.
 type Token struct {
 	Algorithm string // "" where the header has none
@@ -150,7 +151,7 @@ func Parse(raw string) (*Token, error) {
 	return t, nil
 }
 
-// parseJWS takes any algorithm: Check and Verify say which are allowed.
+// parseJWS accepts any algorithm; Check and Verify decide which are allowed.
 func parseJWS(raw string) (*jose.JSONWebSignature, error) {
 	jws, err := jose.ParseSignedCompact(raw, []jose.SignatureAlgorithm{jose.RS256})
 	var other *jose.ErrUnexpectedSignatureAlgorithm
@@ -161,7 +162,7 @@ func parseJWS(raw string) (*jose.JSONWebSignature, error) {
 }
 
 // canonical reports whether part is base64url without padding, white space or
-// bits that aren't read, all of which go-jose may pass over.
+// unused bits, which go-jose may ignore.
 func canonical(part string) bool {
 	const alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 	if strings.Trim(part, alphabet) != "" {

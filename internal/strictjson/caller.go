@@ -10,11 +10,11 @@ import (
 	jsonv1 "github.com/go-json-experiment/json/v1"
 )
 
-// UnmarshalCaller reads the JSON object b into a value of a caller's, as
-// encoding/json does, with the differences that keep it from reading something
-// else than was checked: a field with a tag is found by that very name alone,
-// and two members that fit one field are refused, as is a name that comes twice
-// or text that isn't UTF-8.
+// UnmarshalCaller reads the JSON object b into a value of a caller. It works
+// like encoding/json, with differences that prevent it from reading something
+// other than what was checked: a field with a tag is found by that exact name
+// only, and it refuses two members for one field, a repeated name, and text
+// that isn't UTF-8.
 func UnmarshalCaller(b []byte, v any) error {
 	b, err := object(b)
 	if err != nil {
@@ -30,7 +30,7 @@ func UnmarshalCaller(b []byte, v any) error {
 	return nil
 }
 
-// exactTags passes over members that fit a field with a tag only but for case.
+// exactTags skips members that match the tag of a field except for case.
 type exactTags struct {
 	fields map[reflect.Type][]jsonField
 	levels []reflect.Type // what each level of nesting is read into

@@ -11,12 +11,11 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// UnmarshalLenient is [Unmarshal], but a member that can't be read as its
+// UnmarshalLenient is like [Unmarshal], but a member that can't be read as its
 // field's type is converted (a number in a string to a number, a number to a
-// string, "true" and "false" to a bool) or else left at zero, at any depth; an
-// element of a list or a map is left out. Members of the object whose names are
-// in strict are read as Unmarshal does. JSON that is malformed anywhere is an
-// error.
+// string, "true" and "false" to a bool) or else left at zero, at any depth;
+// such an element of a list or a map is left out. Members whose names are in
+// strict are read as Unmarshal does. Malformed JSON is always an error.
 func UnmarshalLenient(b []byte, v any, strict ...string) error {
 	b, err := object(b)
 	if err != nil {
@@ -29,8 +28,8 @@ func UnmarshalLenient(b []byte, v any, strict ...string) error {
 	return retry(b, v, strict, err)
 }
 
-// retry reads b leniently after the strict way has failed with err, if that was
-// of a type.
+// retry reads b leniently after strict reading has failed with err, if the
+// reason was a type.
 func retry(b []byte, v any, strict lenient, err error) error {
 	var typ *json.SemanticError
 	target := reflect.ValueOf(v)
@@ -48,8 +47,8 @@ func retry(b []byte, v any, strict lenient, err error) error {
 // lenient holds the names of the members that are read strictly.
 type lenient []string
 
-// unmarshal reads the next value into what v points to. It leaves to JSON v2
-// what that can do: finding the fields of a struct.
+// unmarshal reads the next value into what v points to. It leaves finding the
+// fields of a struct to JSON v2.
 func (l lenient) unmarshal(dec *jsontext.Decoder, v any) error {
 	for name := range dec.StackPointer().Tokens() {
 		if slices.Contains(l, name) {
@@ -143,8 +142,8 @@ func (l lenient) element(dec *jsontext.Decoder, val reflect.Value) (ok bool, err
 	return false, nil
 }
 
-// container returns the kind of JSON that a type with parts is read from; ok is
-// false for all other types, and those that read JSON themselves.
+// container returns the kind of JSON that a composite type is read from; ok is
+// false for all other types, and for those that read JSON themselves.
 func container(t reflect.Type) (kind jsontext.Kind, ok bool) {
 	t = base(t)
 	switch k := t.Kind(); {

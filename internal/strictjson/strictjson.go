@@ -1,10 +1,10 @@
 // Package strictjson reads one JSON object, as JSON v2 does: names are exact,
-// a name comes once, text is UTF-8. What was checked in an object is then what
-// anybody else reads in it.
+// no name is repeated, text is UTF-8. So what was checked in an object is what
+// every other parser reads in it.
 //
-//   - [Unmarshal] is for what decides something.
-//   - [UnmarshalLenient] is for what servers write in their own ways: a member
-//     that isn't of its field's type is converted or left out.
+//   - [Unmarshal] is for values that decide something.
+//   - [UnmarshalLenient] is for what servers write in various ways: a member
+//     that doesn't have its field's type is converted or left out.
 //   - [UnmarshalCaller] is for types of callers, written for encoding/json.
 //
 // No error holds any text of the input: errors name fields of the Go type and
@@ -24,15 +24,17 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// maxCommas bounds memory: small values take much more room decoded than as
-// text, and each but the first of an object or a list comes after a comma.
+// maxCommas limits memory: small values take much more room decoded than as
+// text, and each value but the first of an object or a list follows a comma.
 const maxCommas = 10_000
 
-// ErrTooLarge is the error of an object with more values than any real one has.
+// ErrTooLarge means that an object has more values than any real one.
 var ErrTooLarge = errors.New("answer too large")
 
-// FixedError is an error of an UnmarshalJSON or UnmarshalText method whose text is a
-// constant, and so can be shown as it is. The text of any other error isn't,
+var errNoObject = errors.New("the answer is not a JSON object")
+
+// FixedError is an error of an UnmarshalJSON or UnmarshalText method whose text
+// is a constant, and so can be shown. The text of any other error is hidden,
 // since it may repeat the input; [errors.Is] finds both.
 type FixedError string
 
@@ -51,19 +53,19 @@ func Unmarshal(b []byte, v any) error {
 	return nil
 }
 
-// object returns b without a byte order mark, if it begins as an object does.
+// object returns b without a byte order mark, if it begins like an object.
 func object(b []byte) ([]byte, error) {
 	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
 	switch trimmed := bytes.TrimLeft(b, " \t\r\n"); {
 	case len(trimmed) == 0 || trimmed[0] != '{':
-		return nil, errors.New("the answer is not a JSON object")
+		return nil, errNoObject
 	case bytes.Count(b, []byte{','}) > maxCommas:
 		return nil, ErrTooLarge
 	}
 	return b, nil
 }
 
-// cause says what is wrong without the text that is.
+// cause returns err without text that may come from the input.
 func cause(err error, b []byte, v any) error {
 	var (
 		syntax *jsontext.SyntacticError
@@ -91,8 +93,8 @@ func cause(err error, b []byte, v any) error {
 	return fmt.Errorf("the JSON has %s where %s cannot be one", kind, field(typ.JSONPointer, v))
 }
 
-// field names what p points to by those of its parts that are fields of v's
-// type: the others are of the input alone.
+// field returns the path of what p points to, using only those parts that are
+// fields of v's type, because the others come from the input.
 func field(p jsontext.Pointer, v any) string {
 	var names []string
 	t := reflect.TypeOf(v)
@@ -132,8 +134,9 @@ func fieldsOf(t reflect.Type) (fields []jsonField) {
 	return fields
 }
 
-// fieldNamed returns the field that a member of the name is read into: the one
-// with the very name, else one that differs in case, preferably one with a tag.
+// fieldNamed returns the field that a member of that name is read into: the one
+// with the exact name, or else one that differs in case, preferably one with a
+// tag.
 func fieldNamed(fields []jsonField, name string) (found jsonField, ok bool) {
 	for _, f := range fields {
 		if f.name == name {
@@ -154,7 +157,7 @@ func base(t reflect.Type) reflect.Type {
 	return t
 }
 
-// opaque stands for an error whose text may repeat the input.
+// opaque is an error whose text may repeat the input.
 type opaque struct {
 	text  string
 	cause error
