@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"path"
@@ -153,7 +154,7 @@ func (p *page) scope(at int) []string {
 func (p *page) behind(span mark) string {
 	rest := p.source[span.at+len(span.text):]
 	rest = rest[min(1, len(rest)):] // the mark that ends it
-	if end := strings.IndexAny(string(rest), "`|\n"); end >= 0 {
+	if end := bytes.IndexAny(rest, "`|\n"); end >= 0 {
 		rest = rest[:end]
 	}
 	return string(rest)

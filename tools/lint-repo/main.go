@@ -6,6 +6,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,7 +22,7 @@ const contributing = "CONTRIBUTING.md"
 func main() {
 	module := flag.String("module", ".", "the repository's `folder`")
 	flag.Parse()
-	problems, err := check(*module)
+	problems, err := check(context.Background(), *module)
 	for _, problem := range problems {
 		fmt.Fprintln(os.Stderr, problem)
 	}
@@ -34,7 +35,7 @@ func main() {
 	}
 }
 
-func check(folder string) ([]string, error) {
+func check(ctx context.Context, folder string) ([]string, error) {
 	t, err := read(os.DirFS(folder))
 	if err != nil {
 		return nil, err
@@ -43,7 +44,7 @@ func check(folder string) ([]string, error) {
 	for _, check := range []func() ([]string, error){
 		t.dependabot,
 		t.workflows,
-		func() ([]string, error) { return t.arrows(folder) },
+		func() ([]string, error) { return t.arrows(ctx, folder) },
 	} {
 		more, err := check()
 		if err != nil {

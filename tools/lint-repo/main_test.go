@@ -21,7 +21,7 @@ func treeOf(t *testing.T, files map[string]string) *tree {
 }
 
 func TestRepository(t *testing.T) {
-	problems, err := check("../..")
+	problems, err := check(t.Context(), "../..")
 	require.NoError(t, err)
 	assert.Empty(t, problems)
 }
