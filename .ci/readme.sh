@@ -14,5 +14,7 @@ awk '/^```sh$/ {on = 1; next} /^```$/ {on = 0} on' README.md >"$tmp/blocks.sh"
 [ "$(grep -c . "$tmp/blocks.sh")" -ge 3 ] || { echo 'The README has fewer commands than it had.' >&2; exit 1; }
 
 cd "$tmp/clone"
-env -u GOFLAGS -u GOPATH -u GOBIN HOME="$tmp/home" XDG_CACHE_HOME="$tmp/home/.cache" \
-	GOCACHE="$(go env GOCACHE)" GOMODCACHE="$(go env GOMODCACHE)" bash -euxo pipefail "$tmp/blocks.sh"
+run=(env -u GOWORK -u GOFLAGS -u GOPATH -u GOBIN HOME="$tmp/home" XDG_CACHE_HOME="$tmp/home/.cache"
+	GOCACHE="$(go env GOCACHE)" GOMODCACHE="$(go env GOMODCACHE)" bash -euo pipefail)
+"${run[@]}" -x "$tmp/blocks.sh"
+"${run[@]}" -c 'go run ./cmd/piecesauth version'

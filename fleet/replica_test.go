@@ -171,14 +171,21 @@ func startReplicas(t testing.TB, n int, c replicaConfig, a *authServer) []*proce
 	return all
 }
 
-// signIn stores tokens of as many people, which have expired.
+// signIn stores tokens of as many people, which have expired by any of their
+// clocks.
 func signIn(t testing.TB, d database, a *authServer, people int) {
+	t.Helper()
+	signInUntil(t, d, a, people, time.Now().Add(-24*time.Hour))
+}
+
+// signInUntil stores tokens that expire then.
+func signInUntil(t testing.TB, d database, a *authServer, people int, expiry time.Time) {
 	t.Helper()
 	db := d.open(t)
 	tokens, err := tokenkv.New(db, tokenkv.Options{})
 	require.NoError(t, err)
 	for n, token := range a.tokens(t, people) {
-		token.Expiry = time.Now().Add(-24 * time.Hour) // by any of their clocks
+		token.Expiry, token.Obtained = expiry, time.Time{}
 		save(t, tokens.Store(person(n)), token)
 	}
 }

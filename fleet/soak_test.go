@@ -79,7 +79,6 @@ type soak struct {
 	auth   *authServer
 	proxy  *proxy
 	config replicaConfig
-	stops  bool
 
 	signIns *piecesauth.Authenticator // for people who have to sign in again,
 	tokens  *tokenkv.Tokens           // into these
@@ -90,6 +89,7 @@ type soak struct {
 	mu       sync.Mutex
 	slots    [soakReplicas]*process
 	kills    map[string]time.Time // by the id of the process
+	stood    pauses
 	outages  []period
 	failures []failure
 	count    map[string]int // of what was done
@@ -106,7 +106,7 @@ func newSoak(t testing.TB, name string, leeway time.Duration) *soak {
 	signIns, err := piecesauth.New(piecesauth.Config{BaseURL: a.url, ClientID: a.id})
 	require.NoError(t, err)
 	s := &soak{
-		t: t, signIns: signIns, db: d, auth: a, proxy: p, tokens: tokens, stops: leeway > 0, kills: map[string]time.Time{}, count: map[string]int{},
+		t: t, signIns: signIns, db: d, auth: a, proxy: p, tokens: tokens, kills: map[string]time.Time{}, stood: pauses{}, count: map[string]int{},
 		config: replicaConfig{DB: behind, Auth: a.url, ClientID: a.id, Lease: soakLease, RefreshBefore: 500 * time.Millisecond},
 	}
 	for i := range s.slots {
@@ -175,7 +175,7 @@ func (s *soak) trouble(until time.Time) {
 		switch n := rand.IntN(100); {
 		case n < 45:
 			s.kill()
-		case n < 65 && s.stops:
+		case n < 65:
 			stopped.Go(s.stop)
 		case n < 90:
 			s.proxy.cut()
@@ -216,10 +216,15 @@ func (s *soak) kill() {
 
 func (s *soak) stop() {
 	p := s.any()
+	pause := period{from: time.Now()}
 	_ = p.cmd.Process.Signal(syscall.SIGSTOP) // it may be killed meanwhile
 	<-time.After(time.Duration(rand.Int64N(int64(longestStop))))
 	_ = p.cmd.Process.Signal(syscall.SIGCONT)
+	pause.to = time.Now()
 	s.did("stop")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stood[p.id] = append(s.stood[p.id], pause)
 }
 
 // mayRestart leaves time for something else between two restarts.
@@ -291,14 +296,15 @@ func (s *soak) everybody() (failures []failure) {
 	return failures
 }
 
-// reused are the refresh tokens that were sent twice, with the process that had
-// the first answer.
+// reused are the refresh tokens that were sent again after the server had taken
+// them, with the request that it took. One that was refused the first time was
+// revoked with its sign-in.
 func reused(refreshes []refresh) (all []refresh, first map[string]refresh) {
 	first = map[string]refresh{}
 	for _, r := range refreshes {
 		if _, ok := first[r.Used]; ok {
 			all = append(all, r)
-		} else {
+		} else if r.New != "" {
 			first[r.Used] = r
 		}
 	}
@@ -322,8 +328,29 @@ func TestSoak(t *testing.T) {
 	}
 }
 
+// explain returns what a refresh token was sent twice for: the process that had
+// the first answer was killed before it had time to save it, or one of the two
+// stood still for longer than it may, which is less while the database is away.
+func (s *soak) explain(first, second refresh) string {
+	killed, ok := s.kills[first.By]
+	if ok && first.At.Before(killed.Add(100*time.Millisecond)) && killed.Sub(first.At) < 2*soakLease {
+		return "kill"
+	}
+	least := soakLease / 3
+	for _, o := range s.outages {
+		if first.At.Before(o.to.Add(soakLease)) && second.At.After(o.from) {
+			least = 0
+		}
+	}
+	if s.stood.explain(first, second, least, soakLease) {
+		return "stop"
+	}
+	return ""
+}
+
 // Without leeway a token that is lost with its process takes the sign-in with
-// it: nothing can prevent that, and nothing else does it.
+// it, and so does a process that stands still for longer than its lease: nothing
+// can prevent that, and nothing else does it.
 func TestSoakWithoutLeeway(t *testing.T) {
 	for _, name := range serverNames {
 		t.Run(name, func(t *testing.T) {
@@ -339,13 +366,13 @@ func TestSoakWithoutLeeway(t *testing.T) {
 			require.Empty(t, s.everybody())
 			refreshes, revoked := s.auth.history(t)
 			again, first := reused(refreshes)
+			explained := map[string]int{}
 			for _, r := range again {
-				rotated := first[r.Used]
-				killed, ok := s.kills[rotated.By]
-				require.True(t, ok, "a refresh token was sent twice, and %s, which had its successor, was not killed", rotated.By)
-				require.True(t, rotated.At.Before(killed.Add(100*time.Millisecond)), "it was killed before")
-				require.Less(t, killed.Sub(rotated.At), 2*soakLease, "it had time to save it")
+				why := s.explain(first[r.Used], r)
+				require.NotEmpty(t, why, "%s and then %s sent one refresh token, and neither was killed or stood still", first[r.Used].By, r.By)
+				explained[why]++
 			}
+			t.Logf("%s: %d refresh tokens were sent twice, after %v", name, len(again), explained)
 			require.LessOrEqual(t, revoked, len(again))
 			signedOut := map[int]bool{}
 			for _, f := range s.unexplained() {

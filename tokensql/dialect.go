@@ -10,7 +10,7 @@ import (
 // and versions are bytes, because text would be compared by a collation, and
 // can't hold every string.
 type statements struct {
-	get     string // by id: value, version, age in microseconds
+	get     string // by id: value, version, and what age understands
 	insert  string // id, value, version
 	update  string // value, version, id, version before
 	remove  string // id, version before
@@ -18,8 +18,11 @@ type statements struct {
 	probe   string // fails where there is no table
 	migrate []string
 
+	age   func(got float64) time.Duration
 	limit func(olderThan time.Duration) []any
 }
+
+func microseconds(age float64) time.Duration { return time.Duration(age) * time.Microsecond }
 
 var dialects = map[Dialect]func(schema, table string) statements{
 	Postgres: postgres,
@@ -54,6 +57,7 @@ func postgres(schema, table string) statements {
 			`CREATE TABLE IF NOT EXISTS ` + t + ` (id bytea PRIMARY KEY, value bytea NOT NULL, version bytea NOT NULL, stored_at timestamptz NOT NULL)`,
 			`CREATE INDEX IF NOT EXISTS "` + table + `_stored_at" ON ` + t + ` (stored_at)`,
 		},
+		age:   microseconds,
 		limit: func(olderThan time.Duration) []any { return []any{olderThan.Seconds()} },
 	}
 }
@@ -78,17 +82,20 @@ func mysql(schema, table string) statements {
 			`CREATE TABLE IF NOT EXISTS ` + t + ` (id VARBINARY(512) NOT NULL PRIMARY KEY, value MEDIUMBLOB NOT NULL, version VARBINARY(32) NOT NULL, ` +
 				`stored_at DATETIME(6) NOT NULL, INDEX ` + "`" + table + "_stored_at`" + ` (stored_at)) ENGINE=InnoDB ROW_FORMAT=DYNAMIC`,
 		},
+		age:   microseconds,
 		limit: func(olderThan time.Duration) []any { return []any{olderThan.Microseconds()} },
 	}
 }
 
-// Times are milliseconds, which is what SQLite's clock has.
+// Times are milliseconds, which is what SQLite's clock has. It is this machine's,
+// so an age needs no SQL, where it would double what a read costs. What is stored
+// does: it is to be the time after any wait for a lock.
 func sqlite(schema, table string) statements {
 	const now = `CAST(round(unixepoch('subsec') * 1000) AS INTEGER)`
 	t := quoted(`"`, schema, table)
 	index := quoted(`"`, schema, table+"_stored_at")
 	return statements{
-		get:    `SELECT value, version, (` + now + ` - stored_at) * 1000 FROM ` + t + ` WHERE id = ?`,
+		get:    `SELECT value, version, stored_at FROM ` + t + ` WHERE id = ?`,
 		insert: `INSERT INTO ` + t + ` (id, value, version, stored_at) VALUES (?, ?, ?, ` + now + `) ON CONFLICT (id) DO NOTHING`,
 		update: `UPDATE ` + t + ` SET value = ?, version = ?, stored_at = ` + now + ` WHERE id = ? AND version = ?`,
 		remove: `DELETE FROM ` + t + ` WHERE id = ? AND version = ?`,
@@ -98,6 +105,7 @@ func sqlite(schema, table string) statements {
 			`CREATE TABLE IF NOT EXISTS ` + t + ` (id BLOB NOT NULL PRIMARY KEY, value BLOB NOT NULL, version BLOB NOT NULL, stored_at INTEGER NOT NULL)`,
 			strings.Join([]string{`CREATE INDEX IF NOT EXISTS`, index, `ON "` + table + `" (stored_at)`}, " "),
 		},
+		age:   func(stored float64) time.Duration { return time.Since(time.UnixMilli(int64(stored))) },
 		limit: func(olderThan time.Duration) []any { return []any{olderThan.Milliseconds()} },
 	}
 }

@@ -196,7 +196,7 @@ func (d *DB) Get(ctx context.Context, key string) (tokenkv.Row, error) {
 		return tokenkv.Row{}, err
 	}
 	var row tokenkv.Row
-	var age float64 // in microseconds
+	var age float64
 	ask := func() error {
 		return d.db.QueryRowContext(ctx, d.get, []byte(key)).Scan(&row.Value, &row.Version, &age)
 	}
@@ -213,7 +213,7 @@ func (d *DB) Get(ctx context.Context, key string) (tokenkv.Row, error) {
 	case err != nil:
 		return tokenkv.Row{}, failed("get", err)
 	}
-	row.Age = time.Duration(max(age, 0)) * time.Microsecond // a clock that was set back
+	row.Age = max(0, d.age(age)) // a clock that was set back
 	return row, nil
 }
 

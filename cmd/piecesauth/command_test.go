@@ -361,34 +361,6 @@ func TestEveryExample(t *testing.T) {
 	assert.Greater(t, seen, 12)
 }
 
-// The lines that server prints are what the README shows.
-func TestLinesOfTheServer(t *testing.T) {
-	t.Parallel()
-	needsCurl(t)
-	m := newMachine(t)
-	c := m.command(t.Context(), "server", "--addr", "127.0.0.1:0")
-	out, err := c.StdoutPipe()
-	require.NoError(t, err)
-	require.NoError(t, c.Start())
-	defer func() { _ = c.Wait() }()
-	defer func() { _ = c.Process.Kill() }()
-	buffer := make([]byte, 4096)
-	n, err := out.Read(buffer)
-	require.NoError(t, err)
-	printed := lines(string(buffer[:n]))
-	require.Len(t, printed, 4)
-	var results []result
-	for _, line := range printed {
-		r := m.shell(t, line)
-		require.Equal(t, 0, r.code, "%s: %s", line, r.err)
-		results = append(results, r)
-	}
-	assert.Contains(t, results[0].err, "Signed in as Ada Lovelace")
-	assert.Len(t, strings.Fields(results[1].out), 1)
-	assert.Contains(t, results[2].out, `"email":"ada@example.com"`)
-	assert.Contains(t, results[3].err, "Signed out")
-}
-
 func TestServerFlags(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)

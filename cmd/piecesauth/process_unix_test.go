@@ -274,7 +274,7 @@ func TestServerEndsByCtrlC(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
 	x := m.terminal(t, "server", "--addr", "127.0.0.1:0")
-	seen := x.until(" logout\r\n")
+	seen := x.until(" logout --account test\r\n")
 	assert.Contains(t, seen, "in another terminal")
 	_, err := x.tty.Write([]byte{3})
 	require.NoError(t, err)

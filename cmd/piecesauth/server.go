@@ -205,15 +205,16 @@ func (p *program) printServer(server *piecesauthtest.Server, strict bool, redire
 			RedirectURL string `json:"redirect_url"`
 		}{server.URL, server.ClientID, server.Issuer, audience, redirect})
 	}
-	flags := fmt.Sprintf("--base-url %s --client-id %s --issuer %s --redirect-url %s",
-		quote(server.URL), quote(server.ClientID), quote(server.Issuer), quote(redirect))
+	const account = "--account test" // whoever is signed in already stays so, and their token isn't sent here
+	flags := fmt.Sprintf("%s --base-url %s --client-id %s --issuer %s --redirect-url %s",
+		account, quote(server.URL), quote(server.ClientID), quote(server.Issuer), quote(redirect))
 	if audience != (&settings{}).all()[2].preset {
 		flags += " --audience " + quote(audience)
 	}
 	self := selfCommand()
 	p.say("A Pieces auth server for tests listens at %s; Ctrl-C ends it.\nTo try it, in another terminal:\n", server.URL)
-	return p.print("%[1]s login %[2]s\n%[1]s token\n%[1]s token --header | curl -sS -H @- %[3]s\n%[1]s logout",
-		self, flags, quote(server.URL+"/userinfo"))
+	return p.print("%[1]s login %[2]s\n%[1]s token %[3]s\n%[1]s token %[3]s --header | curl -sS -H @- %[4]s\n%[1]s logout %[3]s",
+		self, flags, account, quote(server.URL+"/userinfo"))
 }
 
 // selfCommand returns what starts this program from a shell.
