@@ -78,8 +78,8 @@ func (t *tree) arrowTable() ([]arrow, error) {
 func (t *tree) imports(ctx context.Context, folder string) (map[string][]string, error) {
 	imports := map[string][]string{}
 	for _, module := range t.folders("go.mod") {
-		if module == "tools/lint" || module == "tools/check" || module == "tools/actionlint" {
-			continue // they pin programs, and have no package
+		if slices.Contains(pins(), module) {
+			continue
 		}
 		cmd := exec.CommandContext(ctx, "go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")
 		cmd.Dir = path.Join(folder, module)

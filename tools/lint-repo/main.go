@@ -1,8 +1,8 @@
 // Command lint-repo checks what the repository says of itself: that links on its
 // pages lead somewhere, that the tests, benchmarks, files and make targets that
 // they name are there, that each figure names what measures it, that packages
-// import what CONTRIBUTING lets them, and that Dependabot and the workflows are
-// set up as they should be. It reads files and go list, and reaches no network.
+// import what CONTRIBUTING lets them, and that Dependabot, go.work and the
+// workflows are set up as they should be. It reads files and go list, and reaches no network.
 package main
 
 import (
@@ -43,6 +43,7 @@ func check(ctx context.Context, folder string) ([]string, error) {
 	problems := slices.Concat(t.links(), t.claims(), t.figures())
 	for _, check := range []func() ([]string, error){
 		t.dependabot,
+		t.workspace,
 		t.workflows,
 		func() ([]string, error) { return t.arrows(ctx, folder) },
 	} {

@@ -134,6 +134,20 @@ func TestDependabot(t *testing.T) {
 	}
 }
 
+func TestWorkspace(t *testing.T) {
+	for name, test := range map[string]struct{ work, want string }{
+		"all":           {"go 1.26.0\n\nuse (\n\t.\n\t./a\n\t./b/c\n)\n", ""},
+		"a module less": {"use (\n\t.\n\t./b/c\n)\n", "go.work: a is not used"},
+		"a module more": {"use (\n\t.\n\t./a\n\t./b\n\t./b/c\n)\n", "go.work: b is no module"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			problems, err := treeOf(t, map[string]string{"go.work": test.work, "go.mod": "", "a/go.mod": "", "b/c/go.mod": "", "tools/lint/go.mod": ""}).workspace()
+			require.NoError(t, err)
+			expect(t, test.want, problems)
+		})
+	}
+}
+
 func TestWorkflows(t *testing.T) {
 	const head = "on: push\n\npermissions:\n  contents: read\n\njobs:\n"
 	commit := strings.Repeat("0123456789", 4)
