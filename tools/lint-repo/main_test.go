@@ -82,6 +82,8 @@ func TestClaims(t *testing.T) {
 		"no file":               {"`internal/x.go`", "page.md:1: internal/x.go: no such file"},
 		"targets":               {"`make test lint-repo A=b`\n\n    make test\n", ""},
 		"no target":             {"`make tests`", "page.md:1: make tests: no such target"},
+		"run":                   {"`go test -run TestRoot/the_first_case .`", ""},
+		"no such run":           {"`go test -run TestRoots .`", "page.md:1: TestRoots: no such test"},
 		"no target, in a block": {"```sh\ngo run .\nmake tests   # all\n```", "page.md:2: make tests: no such target"},
 		"a word":                {"`Test`, `text/html`, `make`", ""},
 	} {
