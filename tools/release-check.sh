@@ -37,7 +37,7 @@ export GIT_CONFIG_COUNT=2 GIT_CONFIG_KEY_0="url.file://$clone.insteadOf" GIT_CON
 GOPROXY="file://$(go env GOMODCACHE)/cache/download,$(go env GOPROXY)"
 GIT_AUTHOR_NAME=$(git log -1 --format=%an) GIT_AUTHOR_EMAIL=$(git log -1 --format=%ae)
 export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
-export GOPROXY GOPRIVATE="$library,$library/*" GOMODCACHE="$cache/mod" GOFLAGS=-modcacherw
+export GOPROXY GOPRIVATE="$library,$library/*" GOMODCACHE="$cache/mod" GOFLAGS="-modcacherw -trimpath"
 
 # Judges the number by gorelease, from the release before.
 judge() { # module's folder
@@ -62,7 +62,7 @@ for module in "${modules[@]}"; do
 	go mod edit "${edits[@]}"
 	go mod tidy
 	! grep -n '^replace\|=>' go.mod || die "$module/go.mod still replaces something"
-	GOFLAGS="$GOFLAGS -mod=readonly" go build ./...
+	GOFLAGS="$GOFLAGS -mod=readonly" go build -o /dev/null ./...
 	cd "$clone"
 	git commit -qam "Release $module $version"
 	git tag "$module/$version"

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -24,12 +25,12 @@ var inCode = regexp.MustCompile("`([^`]+)`")
 
 // arrows returns the imports that the table of CONTRIBUTING has no room for.
 // Tests may import what they like.
-func (t *tree) arrows(folder string) ([]string, error) {
+func (t *tree) arrows(ctx context.Context, folder string) ([]string, error) {
 	table, err := t.arrowTable()
 	if err != nil {
 		return nil, err
 	}
-	imports, err := t.imports(folder)
+	imports, err := t.imports(ctx, folder)
 	if err != nil {
 		return nil, err
 	}
@@ -74,13 +75,13 @@ func (t *tree) arrowTable() ([]arrow, error) {
 
 // imports returns what each package of the library imports of the library, by
 // their paths below its root.
-func (t *tree) imports(folder string) (map[string][]string, error) {
+func (t *tree) imports(ctx context.Context, folder string) (map[string][]string, error) {
 	imports := map[string][]string{}
 	for _, module := range t.folders("go.mod") {
-		if module == "tools/lint" || module == "tools/check" || module == "tools/actionlint" {
-			continue // they pin programs, and have no package
+		if slices.Contains(pins(), module) {
+			continue
 		}
-		cmd := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")
+		cmd := exec.CommandContext(ctx, "go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...")
 		cmd.Dir = path.Join(folder, module)
 		cmd.Env = append(os.Environ(), "GOWORK=off")
 		cmd.Stderr = os.Stderr

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io/fs"
 	"path"
@@ -13,6 +14,7 @@ var (
 	// With its package before it and its case behind it, or not.
 	testName = regexp.MustCompile(`^(?:([\w/]+)\.)?((?:Test|Fuzz|Benchmark|Example)[A-Z]\w*)(?:/(.+))?$`)
 	declared = regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark|Example)\w*)\(`)
+	runOf    = regexp.MustCompile(`-run[ =]'?((?:Test|Fuzz|Example)[A-Z][\w/-]*)`)
 	fileName = regexp.MustCompile(`^[\w./-]*\w\.(go|sh|md|ya?ml|mjs)$`)
 	makeLine = regexp.MustCompile(`(?m)^\s*make((?: [\w.=-]+)+)`)
 	target   = regexp.MustCompile(`(?m)^([\w-]+):`)
@@ -43,6 +45,11 @@ func (t *tree) claims() []string {
 			}
 		}
 		for _, m := range slices.Concat(p.spans, p.blocks) {
+			for _, run := range runOf.FindAllStringSubmatch(m.text, -1) {
+				if problem := tests.missing(testName.FindStringSubmatch(run[1]), nil, ""); problem != "" {
+					report(m, "%s: %s", run[1], problem)
+				}
+			}
 			for _, missing := range t.targets(m.text) {
 				report(m, "make %s: no such target", missing)
 			}
@@ -153,7 +160,7 @@ func (p *page) scope(at int) []string {
 func (p *page) behind(span mark) string {
 	rest := p.source[span.at+len(span.text):]
 	rest = rest[min(1, len(rest)):] // the mark that ends it
-	if end := strings.IndexAny(string(rest), "`|\n"); end >= 0 {
+	if end := bytes.IndexAny(rest, "`|\n"); end >= 0 {
 		rest = rest[:end]
 	}
 	return string(rest)

@@ -1,11 +1,12 @@
 // Command lint-repo checks what the repository says of itself: that links on its
 // pages lead somewhere, that the tests, benchmarks, files and make targets that
 // they name are there, that each figure names what measures it, that packages
-// import what CONTRIBUTING lets them, and that Dependabot and the workflows are
-// set up as they should be. It reads files and go list, and reaches no network.
+// import what CONTRIBUTING lets them, and that Dependabot, go.work and the
+// workflows are set up as they should be. It reads files and go list, and reaches no network.
 package main
 
 import (
+	"context"
 	"errors"
 	"flag"
 	"fmt"
@@ -21,7 +22,7 @@ const contributing = "CONTRIBUTING.md"
 func main() {
 	module := flag.String("module", ".", "the repository's `folder`")
 	flag.Parse()
-	problems, err := check(*module)
+	problems, err := check(context.Background(), *module)
 	for _, problem := range problems {
 		fmt.Fprintln(os.Stderr, problem)
 	}
@@ -34,7 +35,7 @@ func main() {
 	}
 }
 
-func check(folder string) ([]string, error) {
+func check(ctx context.Context, folder string) ([]string, error) {
 	t, err := read(os.DirFS(folder))
 	if err != nil {
 		return nil, err
@@ -42,8 +43,9 @@ func check(folder string) ([]string, error) {
 	problems := slices.Concat(t.links(), t.claims(), t.figures())
 	for _, check := range []func() ([]string, error){
 		t.dependabot,
+		t.workspace,
 		t.workflows,
-		func() ([]string, error) { return t.arrows(folder) },
+		func() ([]string, error) { return t.arrows(ctx, folder) },
 	} {
 		more, err := check()
 		if err != nil {

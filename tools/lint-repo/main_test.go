@@ -21,7 +21,7 @@ func treeOf(t *testing.T, files map[string]string) *tree {
 }
 
 func TestRepository(t *testing.T) {
-	problems, err := check("../..")
+	problems, err := check(t.Context(), "../..")
 	require.NoError(t, err)
 	assert.Empty(t, problems)
 }
@@ -82,6 +82,8 @@ func TestClaims(t *testing.T) {
 		"no file":               {"`internal/x.go`", "page.md:1: internal/x.go: no such file"},
 		"targets":               {"`make test lint-repo A=b`\n\n    make test\n", ""},
 		"no target":             {"`make tests`", "page.md:1: make tests: no such target"},
+		"run":                   {"`go test -run TestRoot/the_first_case .`", ""},
+		"no such run":           {"`go test -run TestRoots .`", "page.md:1: TestRoots: no such test"},
 		"no target, in a block": {"```sh\ngo run .\nmake tests   # all\n```", "page.md:2: make tests: no such target"},
 		"a word":                {"`Test`, `text/html`, `make`", ""},
 	} {
@@ -128,6 +130,20 @@ func TestDependabot(t *testing.T) {
 				files[file] = ""
 			}
 			problems, err := treeOf(t, files).dependabot()
+			require.NoError(t, err)
+			expect(t, test.want, problems)
+		})
+	}
+}
+
+func TestWorkspace(t *testing.T) {
+	for name, test := range map[string]struct{ work, want string }{
+		"all":           {"go 1.26.0\n\nuse (\n\t.\n\t./a\n\t./b/c\n)\n", ""},
+		"a module less": {"use (\n\t.\n\t./b/c\n)\n", "go.work: a is not used"},
+		"a module more": {"use (\n\t.\n\t./a\n\t./b\n\t./b/c\n)\n", "go.work: b is no module"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			problems, err := treeOf(t, map[string]string{"go.work": test.work, "go.mod": "", "a/go.mod": "", "b/c/go.mod": "", "tools/lint/go.mod": ""}).workspace()
 			require.NoError(t, err)
 			expect(t, test.want, problems)
 		})

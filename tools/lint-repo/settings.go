@@ -58,7 +58,38 @@ func (t *tree) dependabot() ([]string, error) {
 	return problems, nil
 }
 
+// pins are modules that have no package, but pin programs of others.
+func pins() []string { return []string{"tools/actionlint", "tools/check", "tools/lint"} }
+
+// workspace returns the modules that go.work doesn't use, and those that it
+// uses and that aren't there.
+func (t *tree) workspace() ([]string, error) {
+	const file = "go.work"
+	data, err := fs.ReadFile(t, file)
+	if err != nil {
+		return nil, err
+	}
+	var used, problems []string
+	for _, match := range usedModule.FindAllSubmatch(data, -1) {
+		used = append(used, path.Clean(string(match[1])))
+	}
+	modules := t.folders("go.mod")
+	for _, module := range modules {
+		if !slices.Contains(used, module) && !slices.Contains(pins(), module) {
+			problems = append(problems, fmt.Sprintf("%s: %s is not used", file, module))
+		}
+	}
+	for _, module := range used {
+		if !slices.Contains(modules, module) {
+			problems = append(problems, fmt.Sprintf("%s: %s is no module", file, module))
+		}
+	}
+	return problems, nil
+}
+
 var (
+	usedModule = regexp.MustCompile(`(?m)^\s+(\.[\w./-]*)$`)
+
 	uses   = regexp.MustCompile(`(?m)^.*\buses:.*$`)
 	pinned = regexp.MustCompile(`uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
 )
