@@ -1,7 +1,6 @@
 package main
 
 import (
-	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -135,7 +134,13 @@ func (c *contract) schema(s *yaml.Node, at place) map[string]string {
 		owner = at.String()
 	}
 	must := texts(get(s, "required"))
-	for name, p := range pairs(get(s, "properties")) {
+	fields := maps.Collect(pairs(get(s, "properties")))
+	for _, name := range must {
+		if fields[name] == nil { // demanded, and nowhere described
+			fields[name] = mapping()
+		}
+	}
+	for name, p := range fields {
 		field := place{"field", owner, name}
 		c.nodes[field] = p
 		c.facts[field] = c.schema(p, field)
@@ -164,7 +169,8 @@ func (c *contract) schema(s *yaml.Node, at place) map[string]string {
 
 // flat returns a schema with the parts of its allOf, those it refers to
 // included, said in the schema itself, which is the same. A field that only
-// wraps a reference stays one; so does what contradicts the schema.
+// wraps a reference stays one; a schema whose parts contradict each other stays
+// as it is.
 func (c *contract) flat(s *yaml.Node, named bool, above []string) *yaml.Node {
 	parts := items(get(s, "allOf"))
 	if len(parts) == 0 {
@@ -176,24 +182,11 @@ func (c *contract) flat(s *yaml.Node, named bool, above []string) *yaml.Node {
 		set(out, "$ref", ref)
 		return out
 	}
-	var left []*yaml.Node
 	for _, part := range parts {
-		whole := part
-		if ref := get(part, "$ref"); ref != nil {
-			if whole = lookup(c.root, ref.Value); whole == nil || slices.Contains(above, ref.Value) {
-				left = append(left, part)
-				continue
-			}
-			whole = c.flat(whole, true, append(slices.Clone(above), ref.Value))
-		} else {
-			whole = c.flat(whole, true, above)
+		ref := text(get(part, "$ref"))
+		if ref != "" && slices.Contains(above, ref) || !absorb(out, c.flat(resolve(c.root, part), true, append(slices.Clone(above), ref))) {
+			return s
 		}
-		if !absorb(out, whole) {
-			left = append(left, part)
-		}
-	}
-	if len(left) > 0 {
-		set(out, "allOf", sequence(left...))
 	}
 	return out
 }
@@ -222,7 +215,10 @@ func absorb(out, part *yaml.Node) bool {
 
 func (c *contract) typeOf(s *yaml.Node) string {
 	s = c.flat(s, false, nil)
-	if s == nil {
+	switch always, said := boolean(s); {
+	case said && !always: // a schema of OpenAPI 3.1
+		return "nothing"
+	case s == nil:
 		return "anything"
 	}
 	t, null := text(get(s, "type")), isTrue(get(s, "nullable"))
@@ -308,14 +304,10 @@ func required(yes bool) string {
 func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }
 
 func compact(n *yaml.Node) string {
-	if n.Kind == yaml.ScalarNode {
+	if n.Kind == yaml.ScalarNode && (n.Tag != "!!float" || !strings.ContainsAny(n.Value, ".eE")) {
 		return n.Value
 	}
-	b, err := json.Marshal(value(n))
-	if err != nil {
-		return "?"
-	}
-	return string(b)
+	return canonical(n)
 }
 
 // changes compares two documents, a line a fact.

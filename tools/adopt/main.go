@@ -187,24 +187,29 @@ func updateOf(ctx context.Context, current *yaml.Node, data []byte) (*update, er
 		return nil, fmt.Errorf("cannot be read: %w", err)
 	}
 	u := &update{version: text(get(full, "openapi"))}
-	root, cutNotes, err := cut(ctx, full)
+	simplify(full)
+	root, cutNotes, err := cut(full)
 	if err != nil {
 		return nil, err
 	}
-	u.notes = append(notes, cutNotes...)
-	simplify(root)
-	if v := get(current, "openapi"); strings.HasPrefix(u.version, v.Value[:4]) { // 3.0.0 says what 3.0.3 says
+	if v := get(current, "openapi"); strings.HasPrefix(u.version, v.Value[:3]) { // 3.0.0 says what 3.0.3 says
 		set(root, "openapi", v)
 	}
+	// What the document says of itself is ours too, but for its version.
+	info := clone(get(current, "info"))
+	if v := text(get(full, "info", "version")); v != "" && v != text(get(info, "version")) {
+		set(info, "version", scalar(v)) // which may come as a number
+	}
+	set(root, "info", info)
 	filled, err := fillURLs(current, root)
 	if err != nil {
 		return nil, err
 	}
-	u.notes = append(u.notes, filled...)
+	u.notes = slices.Concat(notes, cutNotes, filled)
 	says := factsOf(root)
 	u.merged = merge(current, root)
 	if u.dropped, err = dropExamples(ctx, u.merged); err != nil {
-		return nil, fmt.Errorf("cut to the contract, it is not valid: %w", err)
+		return nil, fmt.Errorf("cut to the contract, it is not valid: %s: mend it in the document, or ask for one that is", strings.Join(strings.Fields(err.Error()), " "))
 	}
 	if lost := compare(says, factsOf(u.merged)); len(lost) > 0 {
 		return nil, fmt.Errorf("the merge lost something, which is a mistake in tools/adopt: %s", strings.Join(lost, "; "))

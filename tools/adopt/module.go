@@ -111,9 +111,10 @@ func (a *adoption) tool(ctx context.Context, dir string, args ...string) (string
 	modfile := "-modfile=" + filepath.Join(a.module, "tools", "check", "go.mod")
 	out, err := command(ctx, dir, "go", append([]string{"tool", modfile}, args...)...)
 	if err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
+		first, _, _ := strings.Cut(strings.TrimSpace(out), "\n")
+		err = fmt.Errorf("%s fails (%w): %s", args[0], err, strings.TrimPrefix(first, "Error: "))
 	}
-	return out, nil
+	return out, err
 }
 
 // breaks asks oasdiff what of each pair's difference breaks whom. What it rates
@@ -137,7 +138,7 @@ func (a *adoption) breaks(ctx context.Context, pairs [][2]*yaml.Node) (lines []s
 		out, err := a.tool(ctx, a.module, "oasdiff", "changelog", "--format", "json", "--level", "ERR", "--auto-upgrade", "--flatten-allof",
 			"--severity-levels", filepath.Join(a.module, "tools", "check", "oasdiff-levels.txt"), filepath.Join(tmp, "before.yaml"), filepath.Join(tmp, "after.yaml"))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: mend that in the document, or ask for another", err)
 		}
 		var found []struct{ Text, OperationID string }
 		if err := json.Unmarshal([]byte(out), &found); err != nil {
