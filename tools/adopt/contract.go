@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -274,24 +275,15 @@ func (c *contract) content(body *yaml.Node, at place) map[string]string {
 }
 
 func security(n *yaml.Node) string {
-	var out []string
+	var either []string
 	for _, requirement := range items(n) {
 		var all []string
 		for name, scopes := range pairs(requirement) {
-			if of := texts(scopes); len(of) > 0 {
-				name += " (" + strings.Join(sorted(of), ", ") + ")"
-			}
-			all = append(all, name)
+			all = append(all, strings.TrimSuffix(name+" ("+strings.Join(sorted(texts(scopes)), ", ")+")", " ()"))
 		}
-		if len(all) == 0 {
-			all = []string{"none"}
-		}
-		out = append(out, strings.Join(sorted(all), " and "))
+		either = append(either, cmp.Or(strings.Join(sorted(all), " and "), "none"))
 	}
-	if len(out) == 0 {
-		return "none"
-	}
-	return strings.Join(sorted(out), " or ")
+	return cmp.Or(strings.Join(sorted(either), " or "), "none")
 }
 
 func required(yes bool) string {
@@ -321,33 +313,25 @@ func changes(was, is *yaml.Node) []string {
 
 // compare says what changed, a line a fact.
 func compare(before, after facts) (lines []string) {
-	byName := func(a, b place) int { return strings.Compare(a.String(), b.String()) }
-	lacks := func(other facts) func(place) bool { return func(p place) bool { return other[p] != nil } }
-	gone := slices.DeleteFunc(slices.SortedFunc(maps.Keys(before), byName), lacks(after))
-	fresh := slices.DeleteFunc(slices.SortedFunc(maps.Keys(after), byName), lacks(before))
-	// What belongs to something that is gone, or new, isn't said again.
-	gone, fresh = outermost(gone), outermost(fresh)
+	gone, fresh := before.without(after), after.without(before)
 	alike := func(p, o place) bool {
 		return o.kind == p.kind && o.in == p.in && o.kind != "server" && o.kind != "response" &&
 			maps.Equal(before[p], after[o]) && maps.EqualFunc(before.fields(p), after.fields(o), maps.Equal[map[string]string])
 	}
 	renamed := map[place]bool{}
 	for _, p := range gone {
-		var names []string
-		var only place
-		for _, o := range fresh {
-			if alike(p, o) {
-				names, only = append(names, o.name), o
-			}
-		}
-		rivals := slices.DeleteFunc(slices.Clone(gone), func(q place) bool { return !alike(q, only) })
+		of := slices.DeleteFunc(slices.Clone(fresh), func(o place) bool { return !alike(p, o) })
 		switch {
-		case len(names) == 0:
+		case len(of) == 0:
 			lines = append(lines, fmt.Sprintf("%s: gone", p))
-		case len(names) == 1 && len(rivals) == 1:
-			lines = append(lines, fmt.Sprintf("%s: gone; %s, new there, is alike in all else: renamed?", p, only.name))
-			renamed[only] = true
-		default:
+		case len(of) == 1 && !slices.ContainsFunc(gone, func(q place) bool { return q != p && alike(q, of[0]) }):
+			lines = append(lines, fmt.Sprintf("%s: gone; %s, new there, is alike in all else: renamed?", p, of[0].name))
+			renamed[of[0]] = true
+		default: // all candidates
+			var names []string
+			for _, o := range of {
+				names = append(names, o.name)
+			}
 			lines = append(lines, fmt.Sprintf("%s: gone; of what is new there, alike in all else: %s: renamed?", p, strings.Join(names, " or ")))
 		}
 	}
@@ -357,15 +341,11 @@ func compare(before, after facts) (lines []string) {
 		}
 	}
 	for p, old := range before {
-		now := after[p]
-		if now == nil {
-			continue
-		}
 		all := maps.Clone(old)
-		maps.Copy(all, now)
+		maps.Copy(all, after[p])
 		for k := range all {
-			if old[k] != now[k] {
-				lines = append(lines, fmt.Sprintf("%s: %s", p, change(k, old[k], now[k])))
+			if after[p] != nil && old[k] != after[p][k] {
+				lines = append(lines, fmt.Sprintf("%s: %s", p, change(k, old[k], after[p][k])))
 			}
 		}
 	}
@@ -376,11 +356,13 @@ func compare(before, after facts) (lines []string) {
 	return lines
 }
 
-// outermost leaves out the places that belong to a schema or an operation
-// among them.
-func outermost(places []place) []place {
-	return slices.DeleteFunc(slices.Clone(places), func(p place) bool {
-		return slices.ContainsFunc(places, func(o place) bool {
+// without returns the places that others lack. What belongs to a schema or an
+// operation among them isn't said again.
+func (f facts) without(others facts) []place {
+	lacking := slices.SortedFunc(maps.Keys(f), func(a, b place) int { return strings.Compare(a.String(), b.String()) })
+	lacking = slices.DeleteFunc(lacking, func(p place) bool { return others[p] != nil })
+	return slices.DeleteFunc(slices.Clone(lacking), func(p place) bool {
+		return slices.ContainsFunc(lacking, func(o place) bool {
 			return o.in == "" && (o.name == p.in || strings.HasPrefix(p.in, o.name+".")) && (o.kind == "schema" || o.kind == "operation")
 		})
 	})
@@ -443,15 +425,11 @@ func change(k, old, now string) string {
 	case k == "enum" && old != "" && now != "":
 		was, is := strings.Split(old, "\n"), strings.Split(now, "\n")
 		var parts []string
-		for _, v := range is {
-			if !slices.Contains(was, v) {
-				parts = append(parts, "gained "+v)
-			}
+		for _, v := range missing(is, was) {
+			parts = append(parts, "gained "+v)
 		}
-		for _, v := range was {
-			if !slices.Contains(is, v) {
-				parts = append(parts, "lost "+v)
-			}
+		for _, v := range missing(was, is) {
+			parts = append(parts, "lost "+v)
 		}
 		return "enum " + strings.Join(parts, ", ")
 	case now == "":
@@ -469,8 +447,5 @@ func describe(properties map[string]string) string {
 			parts = append(parts, v)
 		}
 	}
-	if len(parts) == 0 {
-		return ""
-	}
-	return " (" + strings.Join(parts, ", ") + ")"
+	return strings.TrimSuffix(" ("+strings.Join(parts, ", ")+")", " ()")
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -81,40 +82,17 @@ func expand(n *yaml.Node) *yaml.Node {
 
 // get returns the value of a key, nil where there is none.
 func get(n *yaml.Node, path ...string) *yaml.Node {
-next:
 	for _, key := range path {
-		if n == nil || n.Kind != yaml.MappingNode {
-			return nil
-		}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			if n.Content[i].Value == key {
-				n = n.Content[i+1]
-				continue next
-			}
-		}
-		return nil
+		_, n, _ = yml.GetMapElementNodes(context.Background(), n, key)
 	}
 	return n
 }
 
 func set(n *yaml.Node, key string, value *yaml.Node) {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			n.Content[i+1] = value
-			return
-		}
-	}
-	n.Content = append(n.Content, scalar(key), value)
+	yml.CreateOrUpdateMapNodeElement(context.Background(), key, nil, value, n)
 }
 
-func remove(n *yaml.Node, key string) {
-	for i := 0; n != nil && i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			n.Content = slices.Delete(n.Content, i, i+2)
-			return
-		}
-	}
-}
+func remove(n *yaml.Node, key string) { yml.DeleteMapNodeElement(context.Background(), key, n) }
 
 // pairs goes through a mapping in its order.
 func pairs(n *yaml.Node) func(yield func(string, *yaml.Node) bool) {
@@ -159,12 +137,7 @@ func texts(n *yaml.Node) (values []string) {
 	return values
 }
 
-// scalar returns a string's node.
-func scalar(s string) *yaml.Node {
-	var n yaml.Node
-	n.SetString(s)
-	return &n
-}
+func scalar(s string) *yaml.Node { return yml.CreateStringNode(s) }
 
 // boolean reads a boolean, which YAML spells in several ways.
 func boolean(n *yaml.Node) (value, ok bool) {
@@ -233,11 +206,11 @@ func serialization(n *yaml.Node) (style, explode string) {
 }
 
 func mapping(content ...*yaml.Node) *yaml.Node {
-	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: content}
+	return yml.CreateMapNode(context.Background(), content)
 }
 
 func sequence(content ...*yaml.Node) *yaml.Node {
-	return &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: content}
+	return yml.CreateOrUpdateSliceNode(context.Background(), content, nil)
 }
 
 func clone(n *yaml.Node) *yaml.Node {
