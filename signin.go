@@ -288,8 +288,8 @@ func (a *Authenticator) checkAttempt(attempt *Attempt) error {
 // auth_time be when the ID token is made.
 const codeTrip = 30 * time.Second
 
-// checkAttemptToken checks the ID token that came for the attempt, and stores
-// its claims in the token.
+// checkAttemptToken checks the ID token that came for the attempt, and notes
+// that in the token.
 func (a *Authenticator) checkAttemptToken(ctx context.Context, attempt *Attempt, token *Token) error {
 	if token.IDToken == "" {
 		if attempt.MaxAge > 0 || a.issuer != nil && attempt.Nonce != "" {
@@ -315,7 +315,7 @@ func (a *Authenticator) checkAttemptToken(ctx context.Context, attempt *Attempt,
 			return err
 		}
 	}
-	token.claims = id.Payload
+	token.checked = token.IDToken
 	return nil
 }
 
@@ -478,7 +478,7 @@ func (a *Authenticator) Refresh(ctx context.Context, previous *Token) (*Token, e
 type previousToken struct {
 	claims  oidc.Claims
 	raw     string
-	payload []byte // nil where it wasn't checked
+	checked string // "" where it wasn't
 }
 
 // checkPrevious refuses, before it is spent, a refresh token that is known to
@@ -498,7 +498,7 @@ func (a *Authenticator) checkPrevious(previous *Token) (*previousToken, error) {
 	if a.config.Issuer != "" && id.Claims.Issuer != a.config.Issuer {
 		return nil, fmt.Errorf("the issuer of the stored ID token is %s: %w", oidc.Differs(id.Claims.Issuer, a.config.Issuer), ErrIssuerMismatch)
 	}
-	return &previousToken{claims: id.Claims, raw: previous.IDToken, payload: previous.claims}, nil
+	return &previousToken{claims: id.Claims, raw: previous.IDToken, checked: previous.checked}, nil
 }
 
 // isClock reports whether the times of the ID token are wrong by so little that
@@ -515,9 +515,9 @@ const keyPatience = 10 * time.Second
 // or can't be checked just now, is replaced by the previous one.
 func (a *Authenticator) checkRefreshed(ctx context.Context, token, previous *Token, before *previousToken) error {
 	raw := token.IDToken
-	token.IDToken, token.claims = "", nil
+	token.IDToken, token.checked = "", ""
 	if before != nil {
-		token.IDToken, token.claims = before.raw, before.payload
+		token.IDToken, token.checked = before.raw, before.checked
 	}
 	if raw == "" {
 		return nil
@@ -540,7 +540,7 @@ func (a *Authenticator) checkRefreshed(ctx context.Context, token, previous *Tok
 	var check *oidc.Error
 	switch {
 	case err == nil:
-		token.IDToken, token.claims = raw, id.Payload
+		token.IDToken, token.checked = raw, raw
 	case errors.As(err, &check) && (check.Kind == oidc.Keys || check.Kind == oidc.Clock && a.isClock(id, expected)):
 		a.logger.DebugContext(ctx, "piecesauth: the refreshed ID token can't be checked just now", "reason", err)
 		return nil

@@ -223,6 +223,9 @@ func (s *TokenSource) await(ctx context.Context, run *refreshRun, atHand *curren
 	if atHand != nil {
 		tooLong = atHand.patience()
 	}
+	if tooLong == nil && ctx.Done() == nil {
+		<-run.done // which of many callers costs less than a select
+	}
 	select {
 	case <-run.done:
 	case <-tooLong:
@@ -439,8 +442,7 @@ func readable(t *Token) *Token {
 // MemoryStore is a [TokenStore] in memory, for as long as the process lasts.
 // The zero value is empty and ready for use; it must not be copied.
 type MemoryStore struct {
-	once  sync.Once
-	turn  chan struct{} // holds one item while nobody updates
+	turn  atomic.Pointer[chan struct{}] // of the update under way, which closes it; nil while there is none
 	token atomic.Pointer[Token]
 }
 
@@ -458,18 +460,20 @@ func (m *MemoryStore) Load(ctx context.Context) (*Token, error) {
 
 // Update runs fn alone, with a copy of the token, and keeps a copy of its result.
 func (m *MemoryStore) Update(ctx context.Context, fn func(context.Context, *Token) (*Token, error)) error {
-	m.once.Do(func() {
-		m.turn = make(chan struct{}, 1)
-		m.turn <- struct{}{}
-	})
+	for done := make(chan struct{}); !m.turn.CompareAndSwap(nil, &done); {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if other := m.turn.Load(); other != nil {
+			select {
+			case <-*other:
+			case <-ctx.Done():
+			}
+		}
+	}
+	defer func() { close(*m.turn.Swap(nil)) }()
 	if err := ctx.Err(); err != nil {
 		return err
-	}
-	select {
-	case <-m.turn:
-		defer func() { m.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 	t, err := fn(ctx, m.token.Load().clone())
 	if err != nil {

@@ -38,7 +38,7 @@ type Token struct {
 	BaseURL  string `json:"base_url,omitempty"`
 	ClientID string `json:"client_id,omitempty"`
 
-	claims []byte // of IDToken, once it was checked
+	checked string // the ID token that was checked, "" where none was
 }
 
 // Valid reports whether t has an access token that has not expired. The server
@@ -84,10 +84,14 @@ func (t *Token) Claims(v any) error {
 	switch {
 	case t == nil || t.IDToken == "":
 		return &Error{Op: "verify", Err: fmt.Errorf("%w: there is none", ErrNotVerified)}
-	case t.claims == nil:
+	case t.checked != t.IDToken:
 		return &Error{Op: "verify", Err: fmt.Errorf("%w in this process: call Verify first", ErrNotVerified)}
 	}
-	if err := strictjson.UnmarshalCaller(t.claims, v); err != nil {
+	id, err := oidc.Parse(t.IDToken)
+	if err == nil {
+		err = strictjson.UnmarshalCaller(id.Payload, v)
+	}
+	if err != nil {
 		return &Error{Op: "verify", Err: err}
 	}
 	return nil
@@ -133,7 +137,7 @@ func (a *Authenticator) Verify(ctx context.Context, token *Token) (*Token, error
 		return nil, wrap(op, err)
 	}
 	checked := *token
-	checked.claims = id.Payload
+	checked.checked = token.IDToken
 	return &checked, nil
 }
 
