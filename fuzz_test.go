@@ -601,7 +601,7 @@ func FuzzParseCallback(f *testing.F) {
 			return
 		}
 		require.True(t, v.Has("code") || v.Has("error"))
-		rest, fragment, _ := strings.Cut(strings.TrimFunc(raw, surrounds), "#")
+		rest, fragment, _ := strings.Cut(strings.TrimFunc(raw, callback.Surrounds), "#")
 		address, query, _ := strings.Cut(rest, "?")
 		found := false
 		for _, part := range []string{query, fragment, address} {

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/oapi-codegen/runtime"
 
+	"github.com/piecesauth/piecesauth/internal/callback"
 	"github.com/piecesauth/piecesauth/internal/exchange"
 	"github.com/piecesauth/piecesauth/internal/oidc"
 	"github.com/piecesauth/piecesauth/internal/strictjson"
@@ -27,10 +27,7 @@ const (
 	jsonType = "application/json"
 )
 
-var (
-	errNoResult = errors.New("the answer has neither code nor error")
-	errRedirect = errors.New("the answer is a redirect that can't be read")
-)
+var errNoResult = callback.ErrNone
 
 // API returns the generated client with this Authenticator's server, HTTP
 // client, bounds of time and size, User-Agent and X-Application-ID. What a
@@ -82,7 +79,7 @@ func (a *Authenticator) Authorize(ctx context.Context, params AuthorizeAuth0Para
 	if answer.Location() == "" && answer.StatusCode != http.StatusOK {
 		return nil, refusal(op, req.URL, &answer, state, nonce)
 	}
-	values, err := resultOf(&answer, req.URL, deref(params.RedirectURI))
+	values, err := callback.Answered(&answer, req.URL, deref(params.RedirectURI))
 	if err == nil && values == nil {
 		return nil, &Error{Op: op, StatusCode: answer.StatusCode, URI: req.URL.String(), Err: ErrBrowserRequired}
 	}
@@ -137,66 +134,6 @@ func (a *Authenticator) authorizeRequest(p *AuthorizeAuth0Params) (*http.Request
 		}
 	}
 	return NewAuthorizeAuth0Request(a.base.String(), &sent)
-}
-
-// resultOf reads the result of an answer to GET /authorize; nil is a page, or a
-// redirect to one.
-func resultOf(answer *exchange.Answer, from *url.URL, redirectURI string) (url.Values, error) {
-	location := answer.Location()
-	if location == "" {
-		return parseResult(answer)
-	}
-	to, err := from.Parse(location)
-	if err != nil {
-		return nil, errRedirect
-	}
-	// Any other URL may carry our state too: a login page's, say.
-	registered, err := url.Parse(redirectURI)
-	if err != nil || !exchange.SameEndpoint(to, registered) {
-		return nil, nil //nolint:nilerr // a redirect URI that can't be parsed is nobody's
-	}
-	values := callbackOf(to)
-	if values == nil {
-		return nil, errNoResult
-	}
-	return values, nil
-}
-
-// parseResult reads the body of a 200 answer to GET /authorize, by what it is
-// rather than by what it is called; nil is a page.
-func parseResult(answer *exchange.Answer) (url.Values, error) {
-	text := strings.TrimSpace(string(answer.Body))
-	mediaType, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
-	switch {
-	case strings.HasPrefix(text, "{"):
-		var fields map[string]any
-		if err := strictjson.Unmarshal(answer.Body, &fields); err != nil {
-			return nil, err
-		}
-		v := url.Values{}
-		for name, field := range fields {
-			switch field := field.(type) {
-			case string:
-				v.Set(name, field)
-			case map[string]any:
-				object, err := json.Marshal(field)
-				if err != nil {
-					return nil, err
-				}
-				v.Set(name, string(object))
-			}
-		}
-		if isResult(v) {
-			return v, nil
-		}
-	case strings.HasPrefix(text, "<"), mediaType == "text/html" && !strings.Contains(text, "code="):
-		return nil, nil
-	default:
-		if v, err := url.ParseQuery(text); err == nil && isResult(v) {
-			return v, nil
-		}
-	}
-	return nil, errNoResult
 }
 
 // newResult makes the documented model of a result's values. An object in a
@@ -492,9 +429,9 @@ func (a *Authenticator) Logout(ctx context.Context, returnTo string) (*LogoutRes
 	if location := answer.Location(); location != "" {
 		to, err := req.URL.Parse(location)
 		if err != nil {
-			return nil, &Error{Op: op, StatusCode: answer.StatusCode, Err: errRedirect}
+			return nil, &Error{Op: op, StatusCode: answer.StatusCode, Err: callback.ErrRedirect}
 		}
-		if v := callbackOf(to); v.Get("error") != "" {
+		if v := callback.Of(to); v.Get("error") != "" {
 			e := &Error{Op: op, StatusCode: answer.StatusCode}
 			e.setOAuth(v.Get("error"), v.Get("error_description"), v.Get("error_uri"), nil)
 			return nil, e

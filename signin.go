@@ -5,7 +5,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/sha256"
-	"crypto/subtle"
 	"encoding/base64"
 	"errors"
 	"fmt"
@@ -15,7 +14,6 @@ import (
 	"strconv"
 	"strings"
 	"time"
-	"unicode"
 
 	"github.com/piecesauth/piecesauth/internal/callback"
 	"github.com/piecesauth/piecesauth/internal/oidc"
@@ -324,8 +322,8 @@ func (a *Authenticator) checkAttemptToken(ctx context.Context, attempt *Attempt,
 // state is not compared.
 func (a *Authenticator) checkCallback(ctx context.Context, op string, v url.Values, state string, secrets ...string) error {
 	if state != "" {
-		if err := checkState(v["state"], state); err != nil {
-			return &Error{Op: op, Err: err}
+		if fault := callback.StateFault(v["state"], state); fault != "" {
+			return &Error{Op: op, Err: fmt.Errorf("%w: %s", ErrStateMismatch, fault)}
 		}
 	}
 	if name := callback.Repeated(v); name != "" {
@@ -350,72 +348,18 @@ func (a *Authenticator) checkCallback(ctx context.Context, op string, v url.Valu
 	return nil
 }
 
-// checkState compares the states of a callback with the attempt's (RFC 6749
-// §10.12), in constant time.
-func checkState(got []string, want string) error {
-	switch {
-	case len(got) == 0 || len(got) == 1 && got[0] == "":
-		return fmt.Errorf("%w: it has no state", ErrStateMismatch)
-	case len(got) > 1:
-		return fmt.Errorf("%w: it has state more than once", ErrStateMismatch)
-	case subtle.ConstantTimeCompare([]byte(got[0]), []byte(want)) != 1:
-		return fmt.Errorf("%w: its state is another", ErrStateMismatch)
-	}
-	return nil
-}
-
 // ParseCallback reads the values of a callback from what a person pastes where
 // no redirect is received: the URL that the browser ended at, with the result
 // in its query or its fragment, or the code and the state alone
 // (code=…&state=…). White space, quotes and angle brackets around it don't
 // matter, nor does a parameter that no specification of OAuth knows.
 func ParseCallback(pasted string) (url.Values, error) {
-	address, fragment, _ := strings.Cut(strings.TrimFunc(pasted, surrounds), "#")
-	if name, _, found := strings.Cut(address, "="); found && !strings.ContainsAny(name, ":/?") {
-		if v, _ := readCallback(address, ""); v.Has("state") {
-			return v, nil
-		}
+	v, err := callback.Pasted(pasted)
+	if err != nil {
+		return nil, &Error{Op: "callback", Err: err}
 	}
-	unreadable := ""
-	if u, err := url.Parse(address); err == nil { // whose reason would repeat it
-		var v url.Values
-		if v, unreadable = readCallback(u.RawQuery, fragment); v != nil {
-			return v, nil
-		}
-	}
-	if unreadable != "" {
-		return nil, &Error{Op: "callback", Err: fmt.Errorf("the URL's %s can't be read: copy the address anew, all of it", unreadable)}
-	}
-	return nil, &Error{Op: "callback", Err: errors.New("the URL has no code and no error that can be read, so it is not the one a sign-in ended at")}
+	return v, nil
 }
-
-// surrounds reports whether r is copied along with a URL, and not part of it.
-func surrounds(r rune) bool {
-	return unicode.IsSpace(r) || strings.ContainsRune("\"'`<>“”‘’«»", r)
-}
-
-// callbackOf returns the values of a callback, nil where there are none, or
-// none that can be read.
-func callbackOf(u *url.URL) url.Values {
-	// EscapedFragment alone takes "%2B" for "+" beside what it would escape.
-	v, _ := readCallback(u.RawQuery, cmp.Or(u.RawFragment, u.EscapedFragment()))
-	return v
-}
-
-// readCallback returns the values of a callback, nil where there are none;
-// unreadable names one that decides and can't be read.
-func readCallback(query, fragment string) (v url.Values, unreadable string) {
-	for _, raw := range []string{query, fragment} {
-		values, broken := callback.Parse(raw)
-		if isResult(values) && broken == "" {
-			return values, ""
-		}
-		unreadable = cmp.Or(unreadable, broken)
-	}
-	return nil, unreadable
-}
-
-func isResult(v url.Values) bool { return v.Has("code") || v.Has("error") }
 
 // Refresh redeems the refresh token of the previous token for a new one. Only
 // RefreshToken has to be set. What the answer omits (refresh token, ID token,
