@@ -24,19 +24,6 @@ func (s Scopes) String() string { return strings.Join(s, " ") }
 // MarshalText joins the list by spaces.
 func (s Scopes) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// check refuses what is no scope-token (RFC 6749 §3.3), or several in one.
-func (s Scopes) check() error {
-	for _, scope := range s {
-		switch {
-		case scope == "" || strings.ContainsAny(scope, " \t\r\n,"):
-			return fmt.Errorf("Scopes has an item that is empty, or several in one: %q", scope)
-		case strings.ContainsFunc(scope, func(r rune) bool { return r < '!' || r > '~' || r == '"' || r == '\\' }):
-			return fmt.Errorf("Scopes has %q, with a character that no scope has (RFC 6749 §3.3)", scope)
-		}
-	}
-	return nil
-}
-
 // UnmarshalText splits text at white space.
 func (s *Scopes) UnmarshalText(text []byte) error {
 	*s = strings.Fields(string(text))

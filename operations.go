@@ -9,8 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
-	"reflect"
-	"strings"
 	"time"
 
 	"github.com/oapi-codegen/runtime"
@@ -180,7 +178,7 @@ func (a *Authenticator) exchange(ctx context.Context, op string, grant Tokenized
 	if err := a.completeGrant(&grant); err != nil {
 		return granted{}, &Error{Op: op, Err: err}
 	}
-	form, err := a.encodeGrant(&grant)
+	form, err := a.grants.Encode(&grant)
 	if err != nil {
 		return granted{}, &Error{Op: op, Err: err}
 	}
@@ -255,39 +253,6 @@ func (a *Authenticator) completeGrant(grant *TokenizedPKCE) error {
 		return fmt.Errorf("%s %w", missing, errEmpty)
 	}
 	return nil
-}
-
-// grantFields returns the wire names of a grant's fields, in their order.
-func grantFields() []string {
-	var names []string
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[TokenizedPKCE]()) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		names = append(names, name)
-	}
-	return names
-}
-
-// encodeGrant writes the form of a grant, leaving out what is empty: as the
-// runtime does, but at a fraction of its cost, where there are only strings.
-func (a *Authenticator) encodeGrant(grant *TokenizedPKCE) (string, error) {
-	form := make([]byte, 0, 512)
-	v := reflect.ValueOf(grant).Elem()
-	for i, name := range a.grantFields {
-		switch f := v.Field(i); {
-		case f.IsZero():
-		case f.Kind() != reflect.String:
-			values, err := runtime.MarshalForm(grant, nil)
-			return values.Encode(), err
-		default:
-			if len(form) > 0 {
-				form = append(form, '&')
-			}
-			form = append(form, name...)
-			form = append(form, '=')
-			form = append(form, url.QueryEscape(f.String())...)
-		}
-	}
-	return string(form), nil
 }
 
 // UserInfo sends GET /userinfo with the access token as bearer, and returns the

@@ -4,20 +4,19 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
+	"github.com/piecesauth/piecesauth/internal/authorization"
 	"github.com/piecesauth/piecesauth/internal/callback"
 	"github.com/piecesauth/piecesauth/internal/oidc"
 	"github.com/piecesauth/piecesauth/internal/redact"
+	"github.com/piecesauth/piecesauth/internal/valid"
 )
 
 // BeginOptions is what one sign-in asks for beyond the configuration. Fields
@@ -77,9 +76,8 @@ func (t Attempt) LogValue() slog.Value { return redact.Value(t) }
 
 // attemptTemplate is an attempt but for what is new in every one.
 type attemptTemplate struct {
-	before, after string // parts of the URL: the challenge comes between, the state last
-	nonce         bool
-	attempt       Attempt
+	request *authorization.Request // nil where the configuration lacks something
+	attempt Attempt
 }
 
 // Begin starts a sign-in: it makes the PKCE verifier (RFC 7636), the state and,
@@ -87,14 +85,14 @@ type attemptTemplate struct {
 // nil options are the defaults.
 func (a *Authenticator) Begin(options *BeginOptions) (*Attempt, error) {
 	template := a.attempts
-	if options != nil || template.before == "" {
+	if options != nil || template.request == nil {
 		o := BeginOptions{}
 		if options != nil {
 			o = *options
 		}
 		if o.RedirectURL == "" {
 			o.RedirectURL = a.config.RedirectURL
-		} else if err := checkRedirectURL(o.RedirectURL); err != nil {
+		} else if err := valid.Redirect(o.RedirectURL); err != nil {
 			return nil, &Error{Op: "begin", Err: fmt.Errorf("RedirectURL %w", err)}
 		}
 		var err error
@@ -102,17 +100,13 @@ func (a *Authenticator) Begin(options *BeginOptions) (*Attempt, error) {
 			return nil, &Error{Op: "begin", Err: err}
 		}
 	}
-	var entropy [96]byte
+	var entropy [authorization.Entropy]byte
 	_, _ = rand.Read(entropy[:]) // cannot fail: it ends the process instead
 	return template.fill(&entropy), nil
 }
 
 func (a *Authenticator) newAttemptTemplate(o *BeginOptions) (attemptTemplate, error) {
-	const placeholder = "~" // as a value it stays as it is, and no challenge is like it
-	t := attemptTemplate{
-		nonce:   a.config.Scopes.Contains("openid"),
-		attempt: Attempt{RedirectURL: o.RedirectURL, MaxAge: o.MaxAge, BaseURL: a.base.String(), ClientID: a.config.ClientID},
-	}
+	t := attemptTemplate{attempt: Attempt{RedirectURL: o.RedirectURL, MaxAge: o.MaxAge, BaseURL: a.base.String(), ClientID: a.config.ClientID}}
 	params := AuthorizeAuth0Params{
 		Audience:            a.config.Audience,
 		Scope:               a.config.Scopes,
@@ -120,7 +114,7 @@ func (a *Authenticator) newAttemptTemplate(o *BeginOptions) (attemptTemplate, er
 		ClientID:            a.config.ClientID,
 		RedirectURI:         &o.RedirectURL,
 		CodeChallengeMethod: CodeChallengeMethodS256,
-		CodeChallenge:       placeholder,
+		CodeChallenge:       authorization.Placeholder,
 		ResponseMode:        cmp.Or(o.ResponseMode, a.config.ResponseMode),
 		Prompt:              &o.Prompt,
 		LoginHint:           &o.LoginHint,
@@ -142,7 +136,7 @@ func (a *Authenticator) newAttemptTemplate(o *BeginOptions) (attemptTemplate, er
 	if err != nil {
 		return t, err
 	}
-	extra, err := o.extra(req.URL.Query())
+	extra, err := authorization.Extra(o.Extra, req.URL.Query())
 	if err != nil {
 		return t, err
 	}
@@ -150,71 +144,15 @@ func (a *Authenticator) newAttemptTemplate(o *BeginOptions) (attemptTemplate, er
 		seconds, _ := strconv.Atoi(text)
 		t.attempt.MaxAge = max(time.Duration(seconds)*time.Second, 1) // 0 would mean that it doesn't matter
 	}
-	t.before, t.after, _ = strings.Cut(req.URL.String(), "code_challenge="+placeholder)
-	t.before += "code_challenge="
-	if len(extra) > 0 {
-		t.after += "&" + extra.Encode()
-	}
-	t.after += "&state="
+	t.request = authorization.NewRequest(req.URL, extra, a.config.Scopes.Contains("openid"))
 	return t, nil
 }
 
-// extra returns what is set of Extra, or an error that names what can't be sent.
-func (o *BeginOptions) extra(sent url.Values) (url.Values, error) {
-	extra := url.Values{}
-	for name, values := range o.Extra {
-		values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" })
-		_, ours := sent[name]
-		switch {
-		case name == "" || ours || slices.Contains(ownParameters(), name):
-			return nil, fmt.Errorf("Extra has %q, which is not for it", name)
-		case len(values) > 1 && name != "resource":
-			return nil, fmt.Errorf("Extra has %q more than once", name)
-		case len(values) == 0:
-			continue
-		}
-		if name == "max_age" {
-			if n, err := strconv.Atoi(values[0]); err != nil || n < 0 {
-				return nil, fmt.Errorf("Extra has %q, but not with a number of seconds", name)
-			}
-		}
-		extra[name] = values
-	}
-	return extra, nil
-}
-
-// ownParameters lists those that the library sends or that have a field, but
-// for max_age, whose zero the field can't say.
-func ownParameters() []string {
-	return []string{"state", "nonce", "prompt", "login_hint", "connection", "ui_locales"}
-}
-
-// fill makes an attempt of 32 random bytes each for verifier, state and nonce.
-func (t *attemptTemplate) fill(entropy *[96]byte) *Attempt {
-	const n = 43 // characters of 32 bytes
-	var text [3 * n]byte
-	for i := range 3 {
-		base64.RawURLEncoding.Encode(text[n*i:n*(i+1)], entropy[32*i:32*(i+1)])
-	}
-	sum := sha256.Sum256(text[:n])
-	var challenge [n]byte
-	base64.RawURLEncoding.Encode(challenge[:], sum[:])
-
-	all := string(text[:])
-	attempt := t.attempt
-	attempt.Verifier, attempt.State = all[:n], all[n:2*n]
-	if t.nonce {
-		attempt.Nonce = all[2*n:]
-	}
-	attempt.URL = t.url(string(challenge[:]), attempt.State, attempt.Nonce)
+// fill makes an attempt of fresh random bytes.
+func (t *attemptTemplate) fill(entropy *[authorization.Entropy]byte) *Attempt {
+	fresh, attempt := t.request.Fill(entropy), t.attempt
+	attempt.URL, attempt.State, attempt.Nonce, attempt.Verifier = fresh.URL, fresh.State, fresh.Nonce, fresh.Verifier
 	return &attempt
-}
-
-func (t *attemptTemplate) url(challenge, state, nonce string) string {
-	if nonce == "" {
-		return t.before + challenge + t.after + state
-	}
-	return t.before + challenge + t.after + state + "&nonce=" + nonce
 }
 
 // Complete ends a sign-in: it takes the attempt and the callback's values as
