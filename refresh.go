@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/piecesauth/piecesauth/internal/refreshing"
 )
 
 // What one refresh of a [TokenSource] does, from the store and back to it.
@@ -41,7 +43,7 @@ func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*
 	if err == nil {
 		err = u.refused
 		if u.got == nil {
-			s.dropCurrent(u.token.AccessToken)
+			s.keeper.Drop(renewal{s}, u.token.AccessToken)
 		}
 	}
 	s.remember(u, err)
@@ -74,7 +76,7 @@ type update struct {
 func (u *update) run(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &Error{Op: "token", Err: panicCause(p)}
+			err = &Error{Op: "token", Err: refreshing.PanicCause(p)}
 		}
 	}()
 	store, ok := u.source.store.(updater)
@@ -150,34 +152,16 @@ func (u *update) fn(ctx context.Context, stored *Token) (*Token, error) {
 
 // mayRefresh returns why the stored token is not refreshed just now.
 func (s *TokenSource) mayRefresh(stored *Token, rejected string) error {
-	now := time.Now()
-	s.mu.Lock()
-	failed := s.failed
-	s.mu.Unlock()
-	if failed.holds(stored.RefreshToken, now) && failed.held {
-		return failed.err
+	if err := s.keeper.Failure(stored.RefreshToken); err != nil {
+		return err
 	}
 	if rejected == "" || stored.AccessToken != rejected {
 		return nil
 	}
-	hold := pause(firstHold, s.rejections)
-	if at := s.lastRefresh.Add(firstHold); now.Before(at) {
-		return &Error{Op: "token", RetryAfter: at.Sub(now), Err: errRejectedLately}
+	if wait := s.keeper.Rejected(); wait > 0 {
+		return &Error{Op: "token", RetryAfter: wait, Err: errRejectedLately}
 	}
-	if at := s.rejectedAt.Add(hold); s.rejections > 0 && now.Before(at) {
-		return &Error{Op: "token", RetryAfter: at.Sub(now), Err: errRejectedLately}
-	}
-	if now.After(s.rejectedAt.Add(2 * hold)) {
-		s.rejections = 0
-	}
-	s.rejections++
-	s.rejectedAt = now
 	return nil
-}
-
-// pause is how long to wait after so many failures, one after the other.
-func pause(first time.Duration, failures int) time.Duration {
-	return min(first<<max(0, min(failures-1, 16)), mostHold)
 }
 
 // afterInvalidGrant looks whether somebody who keeps no lock has refreshed the
@@ -202,62 +186,38 @@ func (s *TokenSource) afterInvalidGrant(ctx context.Context, u *update, refusal 
 	if err != nil {
 		return errors.Join(refusal, fmt.Errorf("the token could not be deleted: %w", err))
 	}
-	s.dropCurrent(u.rejected)
+	s.keeper.Drop(renewal{s}, u.rejected)
 	return refusal
-}
-
-// dropCurrent forgets the token, unless another one has taken its place.
-func (s *TokenSource) dropCurrent(accessToken string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c := s.current.Load(); c != nil && c.token.AccessToken == accessToken {
-		s.setCurrent(nil)
-	}
 }
 
 // remember notes how a refresh went, for how long the next one is not tried.
 func (s *TokenSource) remember(u *update, err error) {
 	if err == nil {
 		if u.sent {
-			s.lastRefresh = time.Now()
 			s.auth.logger.Debug("piecesauth: refreshed the token", "expiry", u.token.Expiry)
 		}
-		s.setFailed(nil)
+		s.keeper.Succeeded(u.sent)
 		return
 	}
 	if !u.sent {
 		return
 	}
-	s.mu.Lock()
-	last := s.failed
-	s.mu.Unlock()
-	f := &failedRefresh{refreshToken: u.used, err: err, pauses: 1}
+	f := refreshing.Failure{Used: u.used, Next: u.used, Err: err}
 	if u.got != nil {
-		f.refreshToken = u.got.RefreshToken
-	}
-	if last != nil && (last.refreshToken == u.used || last.refreshToken == f.refreshToken) {
-		f.pauses = last.pauses + 1
+		f.Next = u.got.RefreshToken
 	}
 	var e *Error
 	_ = errors.As(err, &e)
 	switch {
 	case u.refused != nil && u.got != nil:
-		f.until, f.held = time.Now().Add(pause(firstHold, f.pauses)), true
+		f.Lasts = refreshing.Doubling
 	case errors.Is(err, ErrSignInRequired):
-		f.held = true
+		f.Lasts = refreshing.Forever
 	case e != nil && e.RetryAfter > 0:
-		f.until, f.held = time.Now().Add(e.RetryAfter), true
-	default: // somebody with nothing at hand may try at once
-		f.until = time.Now().Add(min(pause(besideHold, f.pauses), time.Minute))
+		f.Lasts, f.After = refreshing.AsAsked, e.RetryAfter
 	}
-	s.auth.logger.Debug("piecesauth: a refresh failed", "reason", err, "until", f.until)
-	s.setFailed(f)
-}
-
-func (s *TokenSource) setFailed(f *failedRefresh) {
-	s.mu.Lock()
-	s.failed = f
-	s.mu.Unlock()
+	until := s.keeper.Failed(f)
+	s.auth.logger.Debug("piecesauth: a refresh failed", "reason", err, "until", until)
 }
 
 // saveUnsaved saves what could not be saved before, unless the stored token is

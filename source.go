@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"sync"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -13,6 +12,7 @@ import (
 
 	"github.com/piecesauth/piecesauth/internal/exchange"
 	"github.com/piecesauth/piecesauth/internal/oidc"
+	"github.com/piecesauth/piecesauth/internal/refreshing"
 )
 
 // TokenStore keeps one token, for as many goroutines and processes as share
@@ -50,10 +50,7 @@ type replacer interface {
 const (
 	refreshTimeout = 2 * exchange.Timeout // of the wait for other processes and the refresh itself
 	mostWait       = 30 * time.Second     // left of a token whose callers wait for the next one
-	firstHold      = 30 * time.Second     // before something that failed is tried again, doubled each time
-	mostHold       = 15 * time.Minute
 	warmTimeout    = 3 * time.Second
-	besideHold     = 5 * time.Second // the same for a refresh that nobody waits for
 )
 
 // TokenSource hands out a valid access token, refreshing the stored one when
@@ -64,67 +61,14 @@ type TokenSource struct {
 	auth  *Authenticator
 	store TokenStore
 
-	current atomic.Pointer[currentToken] // the latest token known, nil before the first
-	refresh atomic.Pointer[refreshRun]   // the refresh under way, nil where there is none
-	mu      sync.Mutex                   // to start a refresh, end it, or change what follows
-	changes int                          // by Save and Forget, which a refresh must not undo
-	failed  *failedRefresh               // the last one, nil where it went well
-
-	// Of the refresh under way alone:
-	unsaved     *unsavedToken // nil where there is none
-	lastRefresh time.Time
-	rejections  int // refreshes that an API's refusal caused, one soon after the other
-	rejectedAt  time.Time
-}
-
-// currentToken is a token with the moments that matter, in nanoseconds of the
-// wall clock.
-type currentToken struct {
-	token     *Token
-	refreshAt int64 // from when on it is refreshed, while callers still get it
-	waitAt    int64 // from when on callers wait for the refresh
-	expiry    int64
+	keeper  refreshing.Keeper[Token]
+	unsaved *unsavedToken // of the refresh under way alone; nil where there is none
 }
 
 // unsavedToken is a token that could not be saved.
 type unsavedToken struct {
 	token *Token
 	from  string // the refresh token that it was had for
-}
-
-func (c *currentToken) good(now int64, rejected string) bool {
-	return c != nil && now < c.expiry && (rejected == "" || c.token.AccessToken != rejected)
-}
-
-// patience ends when it is time to take the token as it is.
-func (c *currentToken) patience() <-chan time.Time {
-	return time.After(time.Duration(c.expiry-time.Now().UnixNano()) / 2)
-}
-
-// refreshRun is one refresh, for all who wait for it.
-type refreshRun struct {
-	rejected string        // the access token that an API refused, if that is the reason
-	done     chan struct{} // closed when the others are set
-	token    *Token
-	err      error
-	again    bool // look once more: there is a token that is good meanwhile
-}
-
-// errNotReturned is of a refresh whose store never returned, as where a test of
-// it ends.
-var errNotReturned = &Error{Op: "token", Err: errors.New("the store did not return")}
-
-// failedRefresh is what is remembered, lest it be sent again and again.
-type failedRefresh struct {
-	refreshToken string // another one is tried at once
-	err          error
-	until        time.Time // zero: until another one is stored
-	pauses       int       // one after the other
-	held         bool      // also where no token is at hand that would do
-}
-
-func (f *failedRefresh) holds(refreshToken string, now time.Time) bool {
-	return f != nil && f.refreshToken == refreshToken && (f.until.IsZero() || now.Before(f.until))
 }
 
 // TokenSource returns a source of the token in the store, which is asked when a
@@ -153,160 +97,46 @@ func (a *Authenticator) TokenSource(store TokenStore) *TokenSource {
 // good, which is remembered until something else is stored. So are a
 // Retry-After and an answer that was refused, until it is time to try again.
 func (s *TokenSource) Token(ctx context.Context) (*Token, error) {
-	if c := s.current.Load(); c != nil && time.Now().UnixNano() < c.refreshAt {
-		return c.token, nil
+	if t := s.keeper.Good(); t != nil {
+		return t, nil
 	}
 	return s.get(ctx, "")
 }
 
 // get returns a token other than the one whose access token was rejected.
 func (s *TokenSource) get(ctx context.Context, rejected string) (*Token, error) {
-	for {
-		now := time.Now()
-		c := s.current.Load()
-		good := c.good(now.UnixNano(), rejected)
-		if good && (now.UnixNano() < c.refreshAt || s.holdsOff(c.token, now)) {
-			return c.token, nil
-		}
-		if err := ctx.Err(); err != nil {
-			if good {
-				return c.token, nil
-			}
-			return nil, &Error{Op: "token", Err: err}
-		}
-		run := s.join(ctx, rejected)
-		if good && now.UnixNano() < c.waitAt {
-			return c.token, nil
-		}
-		if !good {
-			c = nil
-		}
-		if token, err := s.await(ctx, run, c, rejected); err != nil || token != nil {
-			return token, err
-		}
+	t, err := s.keeper.Get(ctx, renewal{s}, rejected)
+	if err != nil {
+		return nil, ofStore(err)
 	}
+	return t, nil
 }
 
-// holdsOff reports whether a refresh of the token failed so lately that it
-// isn't worth another one yet.
-func (s *TokenSource) holdsOff(t *Token, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.failed.holds(t.RefreshToken, now)
-}
+// renewal is how the keeper of a TokenSource gets the next token.
+type renewal struct{ *TokenSource }
 
-// join returns the refresh that is under way, or starts one.
-func (s *TokenSource) join(ctx context.Context, rejected string) *refreshRun {
-	if run := s.refresh.Load(); run != nil {
-		return run
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if run := s.refresh.Load(); run != nil {
-		return run
-	}
-	run := &refreshRun{rejected: rejected, done: make(chan struct{})}
-	if c := s.current.Load(); c.good(time.Now().UnixNano(), rejected) && time.Now().UnixNano() < c.refreshAt {
-		run.token = c.token // of a refresh that ended just now
-		close(run.done)
-		return run
-	}
-	s.refresh.Store(run)
-	go s.run(context.WithoutCancel(ctx), run, s.changes)
-	return run
-}
-
-// await waits for the refresh, but no longer than the token at hand, if there
-// is one, is good for. It returns nothing where there is to look once more.
-func (s *TokenSource) await(ctx context.Context, run *refreshRun, atHand *currentToken, rejected string) (*Token, error) {
-	var tooLong <-chan time.Time
-	if atHand != nil {
-		tooLong = atHand.patience()
-	}
-	if tooLong == nil && ctx.Done() == nil {
-		<-run.done // which of many callers costs less than a select
-	}
-	select {
-	case <-run.done:
-	case <-tooLong:
-		return atHand.token, nil
-	case <-ctx.Done():
-		if c := s.current.Load(); c.good(time.Now().UnixNano(), rejected) {
-			return c.token, nil
-		}
-		return nil, &Error{Op: "token", Err: ctx.Err()}
-	}
-	if run.again {
-		return nil, nil
-	}
-	switch c := s.current.Load(); {
-	case run.err == nil && (rejected == "" || run.token.AccessToken != rejected):
-		return run.token, nil
-	case c.good(time.Now().UnixNano(), rejected):
-		return c.token, nil
-	case run.rejected != rejected:
-		return nil, nil
-	case run.err == nil: // can't be: a refresh doesn't return what it replaces
-		return nil, &Error{Op: "token", Err: errRejectedLately}
-	}
-	return nil, run.err
-}
-
-// run gets a token and tells those who wait.
-func (s *TokenSource) run(ctx context.Context, run *refreshRun, changes int) {
+// Renew implements [refreshing.Source].
+func (s renewal) Renew(ctx context.Context, rejected string, found func(*Token)) (*Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
 	defer cancel()
-	run.err = errNotReturned
-	defer func() {
-		if p := recover(); p != nil {
-			run.token, run.err = nil, &Error{Op: "token", Err: panicCause(p)}
-		}
-		s.mu.Lock()
-		if run.err == nil && s.changes == changes {
-			s.setCurrent(run.token)
-		}
-		s.refresh.Store(nil)
-		s.mu.Unlock()
-		close(run.done)
-	}()
-	found := func(t *Token) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.changes == changes {
-			s.setCurrent(t)
-		}
-		looked := run
-		run = &refreshRun{rejected: looked.rejected, done: make(chan struct{}), err: errNotReturned}
-		s.refresh.Store(run)
-		looked.again = true
-		close(looked.done)
-	}
-	token, err := s.renewed(ctx, run.rejected, found)
-	run.token, run.err = token, err
+	return s.renewed(ctx, rejected, found)
 }
 
-// panicCause makes an error of a panic of a store or a transport, without what
-// the panic may repeat.
-func panicCause(p any) error {
-	if err, ok := p.(runtime.Error); ok {
-		return fmt.Errorf("the store or the transport panicked: %s", exchange.Printable(err.Error()))
-	}
-	return fmt.Errorf("the store or the transport panicked with a %T", p)
-}
+// Names implements [refreshing.Source].
+func (s renewal) Names(t *Token) (access, refresh string) { return t.AccessToken, t.RefreshToken }
 
-// setCurrent remembers the token; the caller has s.mu.
-func (s *TokenSource) setCurrent(t *Token) {
+// Current implements [refreshing.Source].
+func (s renewal) Current(t *Token) *refreshing.Current[Token] {
 	if t == nil || t.AccessToken == "" {
-		s.current.Store(nil)
-		return
+		return nil
 	}
-	c := &currentToken{token: t, refreshAt: 1<<63 - 1, waitAt: 1<<63 - 1, expiry: 1<<63 - 1}
+	c := &refreshing.Current[Token]{Value: t, RefreshAt: math.MaxInt64, WaitAt: math.MaxInt64, Expiry: math.MaxInt64}
 	if !t.Expiry.IsZero() {
 		before, wait := s.margins(t)
-		c.expiry = t.Expiry.UnixNano()
-		c.refreshAt, c.waitAt = c.expiry-int64(before), c.expiry-int64(wait)
+		c.Expiry = t.Expiry.UnixNano()
+		c.RefreshAt, c.WaitAt = c.Expiry-int64(before), c.Expiry-int64(wait)
 	}
-	s.current.Store(c)
+	return c
 }
 
 // margins are how long before its expiry the token is refreshed, and how long
@@ -337,11 +167,7 @@ func (s *TokenSource) change(ctx context.Context, token *Token) error {
 	if err != nil {
 		return ofStore(err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.changes++
-	s.failed = nil
-	s.setCurrent(token)
+	s.keeper.Replace(renewal{s}, token)
 	return nil
 }
 
