@@ -15,6 +15,7 @@ import (
 
 	"github.com/piecesauth/piecesauth/internal/callback"
 	"github.com/piecesauth/piecesauth/internal/exchange"
+	"github.com/piecesauth/piecesauth/internal/oautherror"
 	"github.com/piecesauth/piecesauth/internal/oidc"
 	"github.com/piecesauth/piecesauth/internal/strictjson"
 	"github.com/piecesauth/piecesauth/internal/tokenresponse"
@@ -448,43 +449,12 @@ func (a *Authenticator) fetch(ctx context.Context, op, from, accept string) (oid
 	return found, refusal(op, req.URL, &answer)
 }
 
-// refusal makes an Error of an answer that is none of those asked for: of the
-// OAuth error in its body (RFC 6749 §5.2) or its challenge (RFC 6750 §3).
+// refusal makes an Error of an answer that is none of those asked for.
 func refusal(op string, from *url.URL, answer *exchange.Answer, secrets ...string) *Error {
-	e := &Error{Op: op, StatusCode: answer.StatusCode}
-	w := readError(answer.Body)
-	for _, c := range exchange.Challenges(answer.Header) {
-		if w.Error == "" {
-			w = OAuthError{Error: c.Parameters["error"], ErrorDescription: c.Parameters["error_description"], ErrorURI: c.Parameters["error_uri"]}
-		}
-	}
-	e.setOAuth(w.Error, w.ErrorDescription, w.ErrorURI, secrets)
-	e.RetryAfter, _ = exchange.RetryAfter(answer.Header)
-	switch {
-	case answer.StatusCode/100 == 3:
-		e.Err = errors.New("redirects are refused here")
-	case answer.StatusCode == http.StatusProxyAuthRequired:
-		e.Err = errors.New("a proxy asks for credentials: see HTTPS_PROXY")
-	case e.Code != "":
-	case answer.StatusCode < 300:
-		e.Err = errors.New("the answer is not what was asked for")
-	case answer.StatusCode == http.StatusNotFound, answer.StatusCode == http.StatusBadRequest:
-		e.Err = errors.New(exchange.Printable(from.Host+from.EscapedPath()) + " says no more: is it the right server?")
-	}
+	r := oautherror.Read(answer, from)
+	e := &Error{Op: op, StatusCode: answer.StatusCode, RetryAfter: r.RetryAfter, Err: r.Cause}
+	e.setOAuth(r.Code, r.Description, r.URI, secrets)
 	return e
-}
-
-// readError reads what of an error is text: some servers send HTML instead, or
-// an object in "error".
-func readError(body []byte) OAuthError {
-	var w struct {
-		Error       any `json:"error"`
-		Description any `json:"error_description"`
-		URI         any `json:"error_uri"`
-	}
-	_ = strictjson.Unmarshal(body, &w)
-	text := func(v any) string { s, _ := v.(string); return s }
-	return OAuthError{Error: text(w.Error), ErrorDescription: text(w.Description), ErrorURI: text(w.URI)}
 }
 
 // shallow copies a header for one call: transports add to what they are given.

@@ -233,23 +233,13 @@ func (a *Authenticator) checkAttemptToken(ctx context.Context, attempt *Attempt,
 		}
 		return nil
 	}
-	id, err := oidc.Parse(token.IDToken)
-	if err != nil {
-		return err
-	}
-	id.Claims.Issuer = redact.Cut(id.Claims.Issuer, 8, []string{attempt.State, attempt.Nonce, attempt.Verifier, token.RefreshToken, token.AccessToken})
-	expected := a.expected(token.AccessToken)
+	expected := a.expected(token.AccessToken, attempt.State, attempt.Nonce, attempt.Verifier, token.RefreshToken, token.AccessToken)
 	expected.Nonce = attempt.Nonce
 	if attempt.MaxAge > 0 {
 		expected.MaxAge = attempt.MaxAge + codeTrip
 	}
-	if err := id.Check(expected); err != nil {
+	if _, err := oidc.Check(ctx, token.IDToken, expected, a.issuer); err != nil {
 		return err
-	}
-	if a.issuer != nil {
-		if err := a.issuer.Verify(ctx, id); err != nil {
-			return err
-		}
 	}
 	token.checked = token.IDToken
 	return nil
@@ -383,16 +373,6 @@ func (a *Authenticator) checkPrevious(previous *Token) (*previousToken, error) {
 	return &previousToken{claims: id.Claims, raw: previous.IDToken, checked: previous.checked}, nil
 }
 
-// isClock reports whether the times of the ID token are wrong by so little that
-// a clock may be.
-func (a *Authenticator) isClock(id *oidc.Token, expected oidc.Expected) bool {
-	expected.Leeway = 24 * time.Hour
-	return id.Check(expected) == nil
-}
-
-// keyPatience is how long a refreshed token waits for keys before it is stored.
-const keyPatience = 10 * time.Second
-
 // checkRefreshed checks the ID token of a refreshed token. One that is missing,
 // or can't be checked just now, is replaced by the previous one.
 func (a *Authenticator) checkRefreshed(ctx context.Context, token, previous *Token, before *previousToken) error {
@@ -404,28 +384,18 @@ func (a *Authenticator) checkRefreshed(ctx context.Context, token, previous *Tok
 	if raw == "" {
 		return nil
 	}
-	id, err := oidc.Parse(raw)
-	if err != nil {
-		return err
-	}
-	id.Claims.Issuer = redact.Cut(id.Claims.Issuer, 8, []string{previous.RefreshToken, previous.AccessToken, previous.IDToken, token.RefreshToken, token.AccessToken})
-	expected := a.expected(token.AccessToken)
+	expected := a.expected(token.AccessToken, previous.RefreshToken, previous.AccessToken, previous.IDToken, token.RefreshToken, token.AccessToken)
 	if before != nil {
 		expected.Previous = &before.claims
 	}
-	err = id.Check(expected)
-	if err == nil && a.issuer != nil {
-		ctx, cancel := context.WithTimeout(ctx, keyPatience)
-		err = a.issuer.Verify(ctx, id)
-		cancel()
-	}
-	var check *oidc.Error
+	settled, err := oidc.CheckRefreshed(ctx, raw, expected, a.issuer)
 	switch {
-	case err == nil:
-		token.IDToken, token.checked = raw, raw
-	case errors.As(err, &check) && (check.Kind == oidc.Keys || check.Kind == oidc.Clock && a.isClock(id, expected)):
+	case !settled:
 		a.logger.DebugContext(ctx, "piecesauth: the refreshed ID token can't be checked just now", "reason", err)
 		return nil
+	case err != nil:
+		return err
 	}
-	return err
+	token.IDToken, token.checked = raw, raw
+	return nil
 }

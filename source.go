@@ -201,8 +201,8 @@ func (s *TokenSource) replacement(ctx context.Context, rejected *Token) (*Token,
 	if err != nil {
 		return nil, err
 	}
-	issuer, subject := rejected.person()
-	if newIssuer, newSubject := token.person(); subject != "" && (newIssuer != issuer || newSubject != subject) {
+	issuer, subject := oidc.Person(rejected.IDToken)
+	if newIssuer, newSubject := oidc.Person(token.IDToken); subject != "" && (newIssuer != issuer || newSubject != subject) {
 		return nil, &Error{Op: "token", Err: fmt.Errorf("the token that is stored now is %w than the one before", ErrSubjectMismatch)}
 	}
 	return token, nil

@@ -126,14 +126,7 @@ func (a *Authenticator) Verify(ctx context.Context, token *Token) (*Token, error
 	if token == nil || token.IDToken == "" {
 		return nil, &Error{Op: op, Err: ErrNotVerified}
 	}
-	id, err := oidc.Parse(token.IDToken)
-	if err == nil {
-		err = id.Check(a.expected(token.AccessToken))
-	}
-	if err == nil && a.issuer != nil {
-		err = a.issuer.Verify(ctx, id)
-	}
-	if err != nil {
+	if _, err := oidc.Check(ctx, token.IDToken, a.expected(token.AccessToken), a.issuer); err != nil {
 		return nil, wrap(op, err)
 	}
 	checked := *token
@@ -142,22 +135,9 @@ func (a *Authenticator) Verify(ctx context.Context, token *Token) (*Token, error
 }
 
 // expected is what holds for every ID token that comes with the access token.
-func (a *Authenticator) expected(accessToken string) oidc.Expected {
+// Its errors repeat none of the secrets.
+func (a *Authenticator) expected(accessToken string, secrets ...string) oidc.Expected {
 	return oidc.Expected{
-		Issuer: a.config.Issuer, ClientID: a.config.ClientID, AccessToken: accessToken, Leeway: a.config.Leeway,
+		Issuer: a.config.Issuer, ClientID: a.config.ClientID, AccessToken: accessToken, Leeway: a.config.Leeway, Secrets: secrets,
 	}
-}
-
-// person returns issuer and subject of the ID token, "" where there is none or
-// it can't be read. It serves for refusing alone: the token need not have been
-// checked.
-func (t *Token) person() (issuer, subject string) {
-	if t == nil || t.IDToken == "" {
-		return "", ""
-	}
-	id, err := oidc.Parse(t.IDToken)
-	if err != nil {
-		return "", ""
-	}
-	return id.Claims.Issuer, id.Claims.Subject
 }

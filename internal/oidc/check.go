@@ -20,6 +20,7 @@ type Expected struct {
 	Previous    *Claims       // that a refreshed token has to go on from, nil where there are none
 	AccessToken string        // that came with the token, "" where it isn't known
 	Leeway      time.Duration // between this machine's clock and the issuer's
+	Secrets     []string      // that no error repeats, should the issuer have one in its name
 }
 
 // Check compares the claims with what is expected (OpenID Connect Core
