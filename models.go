@@ -52,8 +52,9 @@ type Timestamp struct{ time.Time }
 // UnmarshalJSON reads a date-time, a date, or a number of seconds or, where it
 // would be thousands of years from now, of milliseconds; null and "" are the
 // zero time.
-func (t *Timestamp) UnmarshalJSON(data []byte) (err error) {
-	t.Time, err = jsonvalue.Moment(data)
+func (t *Timestamp) UnmarshalJSON(data []byte) error {
+	moment, err := jsonvalue.Moment(data)
+	t.Time = moment
 	return err
 }
 

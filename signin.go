@@ -136,7 +136,7 @@ func (a *Authenticator) newAttemptTemplate(o *BeginOptions) (attemptTemplate, er
 	if err != nil {
 		return t, err
 	}
-	extra, err := authorization.Extra(o.Extra, req.URL.Query())
+	extra, err := authorization.Extra(o.Extra, req.URL.Query(), ownParameters()...)
 	if err != nil {
 		return t, err
 	}
@@ -146,6 +146,12 @@ func (a *Authenticator) newAttemptTemplate(o *BeginOptions) (attemptTemplate, er
 	}
 	t.request = authorization.NewRequest(req.URL, extra, a.config.Scopes.Contains("openid"))
 	return t, nil
+}
+
+// ownParameters lists those that the library sends or that have a field, but
+// for max_age, whose zero the field can't say.
+func ownParameters() []string {
+	return []string{"state", "nonce", "prompt", "login_hint", "connection", "ui_locales"}
 }
 
 // fill makes an attempt of fresh random bytes.

@@ -75,14 +75,15 @@ func (r *Request) URL(challenge, state, nonce string) string {
 }
 
 // Extra returns those of the parameters that have a value, or an error that
-// names what can't be sent beside those that are sent already.
-func Extra(wanted, sent url.Values) (url.Values, error) {
+// names what can't be sent beside those that are sent already, and those that
+// are for others to send.
+func Extra(wanted, sent url.Values, others ...string) (url.Values, error) {
 	extra := url.Values{}
 	for name, values := range wanted {
 		values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" })
 		_, ours := sent[name]
 		switch {
-		case name == "" || ours || slices.Contains(ownParameters(), name):
+		case name == "" || ours || slices.Contains(others, name):
 			return nil, fmt.Errorf("Extra has %q, which is not for it", name)
 		case len(values) > 1 && name != "resource":
 			return nil, fmt.Errorf("Extra has %q more than once", name)
@@ -97,10 +98,4 @@ func Extra(wanted, sent url.Values) (url.Values, error) {
 		extra[name] = values
 	}
 	return extra, nil
-}
-
-// ownParameters lists those that the library sends or that have a field, but
-// for max_age, whose zero the field can't say.
-func ownParameters() []string {
-	return []string{"state", "nonce", "prompt", "login_hint", "connection", "ui_locales"}
 }

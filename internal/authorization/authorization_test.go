@@ -37,13 +37,13 @@ func TestRequest(t *testing.T) {
 
 func TestExtra(t *testing.T) {
 	sent := url.Values{"client_id": {"c"}}
-	got, err := authorization.Extra(url.Values{"organization": {"o"}, "empty": {""}, "none": nil, "resource": {"a", "b"}, "max_age": {"0"}}, sent)
+	got, err := authorization.Extra(url.Values{"organization": {"o"}, "empty": {""}, "none": nil, "resource": {"a", "b"}, "max_age": {"0"}}, sent, "state", "prompt")
 	require.NoError(t, err)
 	require.Equal(t, url.Values{"organization": {"o"}, "resource": {"a", "b"}, "max_age": {"0"}}, got)
 	for name, values := range map[string][]string{
-		"client_id": {"x"}, "": {"x"}, "state": {"x"}, "nonce": nil, "prompt": {"none"}, "x": {"a", "b"}, "max_age": {"soon"},
+		"client_id": {"x"}, "": {"x"}, "state": nil, "prompt": {"none"}, "x": {"a", "b"}, "max_age": {"soon"},
 	} {
-		_, err := authorization.Extra(url.Values{name: values}, sent)
+		_, err := authorization.Extra(url.Values{name: values}, sent, "state", "prompt")
 		require.ErrorContains(t, err, "Extra has \""+name+"\"")
 	}
 }
