@@ -13,18 +13,20 @@ import (
 
 var errRejectedLately = errors.New("an API refused a token that was obtained moments ago, so it is not refreshed again yet")
 
-// renewed returns a token that will do for a while: the store's, or a new one.
-// It tells found which token there is meanwhile.
-func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*Token)) (*Token, error) {
+// renew returns a token that will do for a while: the store's, or a new one. It
+// tells found which token there is meanwhile.
+func (s *TokenSource) renew(ctx context.Context, rejected string, found func(*refreshing.Current[Token])) (*refreshing.Current[Token], error) {
+	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
+	defer cancel()
 	if err := s.saveUnsaved(ctx); err != nil {
 		return nil, err
 	}
 	if stored, err := s.store.Load(ctx); err == nil {
 		switch stored = readable(stored); {
 		case s.willDo(stored, rejected):
-			return stored, nil
+			return s.moments(stored), nil
 		case s.auth.checkOrigin("the stored token", stored.BaseURL, stored.ClientID) == nil && stored.Valid() && stored.AccessToken != rejected:
-			found(stored)
+			found(s.moments(stored))
 		}
 	}
 	s.warmKeys(ctx)
@@ -35,7 +37,7 @@ func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*
 	}
 	if err == nil && u.refused == nil {
 		s.remember(u, nil)
-		return u.token, nil
+		return s.moments(u.token), nil
 	}
 	if err != nil && u.got != nil {
 		s.unsaved = &unsavedToken{u.got, u.used}
@@ -43,7 +45,7 @@ func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*
 	if err == nil {
 		err = u.refused
 		if u.got == nil {
-			s.keeper.Drop(renewal{s}, u.token.AccessToken)
+			s.keeper.Drop(u.token.AccessToken)
 		}
 	}
 	s.remember(u, err)
@@ -186,7 +188,7 @@ func (s *TokenSource) afterInvalidGrant(ctx context.Context, u *update, refusal 
 	if err != nil {
 		return errors.Join(refusal, fmt.Errorf("the token could not be deleted: %w", err))
 	}
-	s.keeper.Drop(renewal{s}, u.rejected)
+	s.keeper.Drop(u.rejected)
 	return refusal
 }
 

@@ -77,7 +77,9 @@ func (a *Authenticator) TokenSource(store TokenStore) *TokenSource {
 	if store == nil {
 		store = new(MemoryStore)
 	}
-	return &TokenSource{auth: a, store: store}
+	s := &TokenSource{auth: a, store: store}
+	s.keeper.Renew, s.keeper.Names = s.renew, tokenNames
+	return s
 }
 
 // Token returns a valid token, which several callers may share: don't change it.
@@ -105,28 +107,18 @@ func (s *TokenSource) Token(ctx context.Context) (*Token, error) {
 
 // get returns a token other than the one whose access token was rejected.
 func (s *TokenSource) get(ctx context.Context, rejected string) (*Token, error) {
-	t, err := s.keeper.Get(ctx, renewal{s}, rejected)
+	t, err := s.keeper.Get(ctx, rejected)
 	if err != nil {
 		return nil, ofStore(err)
 	}
 	return t, nil
 }
 
-// renewal is how the keeper of a TokenSource gets the next token.
-type renewal struct{ *TokenSource }
+// tokenNames returns what a token is rejected by, and what it is refreshed with.
+func tokenNames(t *Token) (access, refresh string) { return t.AccessToken, t.RefreshToken }
 
-// Renew implements [refreshing.Source].
-func (s renewal) Renew(ctx context.Context, rejected string, found func(*Token)) (*Token, error) {
-	ctx, cancel := context.WithTimeout(ctx, refreshTimeout)
-	defer cancel()
-	return s.renewed(ctx, rejected, found)
-}
-
-// Names implements [refreshing.Source].
-func (s renewal) Names(t *Token) (access, refresh string) { return t.AccessToken, t.RefreshToken }
-
-// Current implements [refreshing.Source].
-func (s renewal) Current(t *Token) *refreshing.Current[Token] {
+// moments returns the token with the moments that matter, nil where it is none.
+func (s *TokenSource) moments(t *Token) *refreshing.Current[Token] {
 	if t == nil || t.AccessToken == "" {
 		return nil
 	}
@@ -167,7 +159,7 @@ func (s *TokenSource) change(ctx context.Context, token *Token) error {
 	if err != nil {
 		return ofStore(err)
 	}
-	s.keeper.Replace(renewal{s}, token)
+	s.keeper.Replace(s.moments(token))
 	return nil
 }
 

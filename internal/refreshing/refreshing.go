@@ -2,8 +2,8 @@
 // refresh serves all who need it, nobody waits while the value at hand is good
 // for long enough, and what failed is not tried again and again.
 //
-// It knows neither tokens nor servers: a [Source] says how the next value is
-// got, and whatever that returns as an error is handed out as it is.
+// It knows neither tokens nor servers: whatever error a refresh returns is handed
+// out as it is.
 package refreshing
 
 import (
@@ -18,18 +18,6 @@ import (
 	"github.com/piecesauth/piecesauth/internal/exchange"
 )
 
-// Source is what the values of a [Keeper] come from.
-type Source[T any] interface {
-	// Renew returns a value that will do for a while. It goes on when the caller
-	// that it was begun for leaves. It may tell found which value there is
-	// meanwhile.
-	Renew(ctx context.Context, rejected string, found func(*T)) (*T, error)
-	// Current returns the moments that matter of a value, nil where it is none.
-	Current(v *T) *Current[T]
-	// Names returns what a value is rejected by, and what it is refreshed with.
-	Names(v *T) (access, refresh string)
-}
-
 // Current is a value with the moments that matter, in nanoseconds of the wall
 // clock: the monotonic one stands still while the machine sleeps.
 type Current[T any] struct {
@@ -39,8 +27,16 @@ type Current[T any] struct {
 	Expiry    int64
 }
 
-// Keeper holds the latest value known. The zero value knows none.
+// Keeper holds the latest value known, at first none.
 type Keeper[T any] struct {
+	// Renew returns a value that will do for a while. It goes on when the caller
+	// that it was begun for leaves. It may tell found which value there is
+	// meanwhile. (A function hides its types from the linker, which keeps all
+	// that an interface could reach.)
+	Renew func(ctx context.Context, rejected string, found func(*Current[T])) (*Current[T], error)
+	// Names returns what a value is rejected by, and what it is refreshed with.
+	Names func(*T) (access, refresh string)
+
 	current atomic.Pointer[Current[T]] // nil where none is known
 	running atomic.Pointer[run[T]]     // nil where there is none
 	mu      sync.Mutex                 // to start a refresh, end it, or change what follows
@@ -52,7 +48,7 @@ type Keeper[T any] struct {
 type run[T any] struct {
 	rejected string        // by an API, if that is the reason
 	done     chan struct{} // closed when the others are set
-	value    *T
+	value    *Current[T]
 	err      error
 	again    bool // look once more: there is a value that is good meanwhile
 }
@@ -71,12 +67,12 @@ func (k *Keeper[T]) Good() *T {
 // Get returns a value other than the one that was rejected, refreshed if it is
 // time. Where the refresh fails or takes too long, the value at hand is returned
 // until it expires.
-func (k *Keeper[T]) Get(ctx context.Context, src Source[T], rejected string) (*T, error) {
+func (k *Keeper[T]) Get(ctx context.Context, rejected string) (*T, error) {
 	for {
 		now := time.Now().UnixNano()
 		c := k.current.Load()
-		good := c.good(src, now, rejected)
-		if good && (now < c.RefreshAt || k.holdsOff(src, c.Value, now)) {
+		good := k.good(c, now, rejected)
+		if good && (now < c.RefreshAt || k.holdsOff(c.Value, now)) {
 			return c.Value, nil
 		}
 		if err := ctx.Err(); err != nil {
@@ -85,41 +81,41 @@ func (k *Keeper[T]) Get(ctx context.Context, src Source[T], rejected string) (*T
 			}
 			return nil, err
 		}
-		r := k.join(ctx, src, rejected)
+		r := k.join(ctx, rejected)
 		if good && now < c.WaitAt {
 			return c.Value, nil
 		}
 		if !good {
 			c = nil
 		}
-		if v, err := k.await(ctx, src, r, c, rejected); err != nil || v != nil {
+		if v, err := k.await(ctx, r, c, rejected); err != nil || v != nil {
 			return v, err
 		}
 	}
 }
 
-func (c *Current[T]) good(src Source[T], now int64, rejected string) bool {
+func (k *Keeper[T]) good(c *Current[T], now int64, rejected string) bool {
 	if c == nil || now >= c.Expiry {
 		return false
 	}
 	if rejected == "" {
 		return true
 	}
-	access, _ := src.Names(c.Value)
+	access, _ := k.Names(c.Value)
 	return access != rejected
 }
 
 // holdsOff reports whether a refresh of the value failed so lately that it isn't
 // worth another one yet.
-func (k *Keeper[T]) holdsOff(src Source[T], v *T, now int64) bool {
-	_, refresh := src.Names(v)
+func (k *Keeper[T]) holdsOff(v *T, now int64) bool {
+	_, refresh := k.Names(v)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.failed.holds(refresh, now)
 }
 
 // join returns the refresh that is under way, or starts one.
-func (k *Keeper[T]) join(ctx context.Context, src Source[T], rejected string) *run[T] {
+func (k *Keeper[T]) join(ctx context.Context, rejected string) *run[T] {
 	if r := k.running.Load(); r != nil {
 		return r
 	}
@@ -130,20 +126,20 @@ func (k *Keeper[T]) join(ctx context.Context, src Source[T], rejected string) *r
 	}
 	r := &run[T]{rejected: rejected, done: make(chan struct{})}
 	now := time.Now().UnixNano()
-	if c := k.current.Load(); c.good(src, now, rejected) && now < c.RefreshAt {
-		r.value = c.Value // of a refresh that ended just now
+	if c := k.current.Load(); k.good(c, now, rejected) && now < c.RefreshAt {
+		r.value = c // of a refresh that ended just now
 		close(r.done)
 		return r
 	}
 	k.running.Store(r)
-	go k.refresh(context.WithoutCancel(ctx), src, r, k.changes)
+	go k.refresh(context.WithoutCancel(ctx), r, k.changes)
 	return r
 }
 
 // await waits for the refresh, but no longer than half of what is left of the
 // value at hand, if there is one. It returns nothing where there is to look once
 // more.
-func (k *Keeper[T]) await(ctx context.Context, src Source[T], r *run[T], atHand *Current[T], rejected string) (*T, error) {
+func (k *Keeper[T]) await(ctx context.Context, r *run[T], atHand *Current[T], rejected string) (*T, error) {
 	var tooLong <-chan time.Time
 	if atHand != nil {
 		tooLong = time.After(time.Duration(atHand.Expiry-time.Now().UnixNano()) / 2)
@@ -156,7 +152,7 @@ func (k *Keeper[T]) await(ctx context.Context, src Source[T], r *run[T], atHand 
 	case <-tooLong:
 		return atHand.Value, nil
 	case <-ctx.Done():
-		if c := k.current.Load(); c.good(src, time.Now().UnixNano(), rejected) {
+		if c := k.current.Load(); k.good(c, time.Now().UnixNano(), rejected) {
 			return c.Value, nil
 		}
 		return nil, ctx.Err()
@@ -165,15 +161,15 @@ func (k *Keeper[T]) await(ctx context.Context, src Source[T], r *run[T], atHand 
 		return nil, nil
 	}
 	if r.err == nil && rejected == "" {
-		return r.value, nil
+		return r.value.Value, nil
 	}
 	if r.err == nil {
-		if access, _ := src.Names(r.value); access != rejected {
-			return r.value, nil
+		if access, _ := k.Names(r.value.Value); access != rejected {
+			return r.value.Value, nil
 		}
 	}
 	switch c := k.current.Load(); {
-	case c.good(src, time.Now().UnixNano(), rejected):
+	case k.good(c, time.Now().UnixNano(), rejected):
 		return c.Value, nil
 	case r.rejected != rejected:
 		return nil, nil
@@ -184,7 +180,7 @@ func (k *Keeper[T]) await(ctx context.Context, src Source[T], r *run[T], atHand 
 }
 
 // refresh gets a value and tells those who wait.
-func (k *Keeper[T]) refresh(ctx context.Context, src Source[T], r *run[T], changes int) {
+func (k *Keeper[T]) refresh(ctx context.Context, r *run[T], changes int) {
 	r.err = errNotReturned
 	defer func() {
 		if p := recover(); p != nil {
@@ -192,17 +188,17 @@ func (k *Keeper[T]) refresh(ctx context.Context, src Source[T], r *run[T], chang
 		}
 		k.mu.Lock()
 		if r.err == nil && k.changes == changes {
-			k.current.Store(src.Current(r.value))
+			k.current.Store(r.value)
 		}
 		k.running.Store(nil)
 		k.mu.Unlock()
 		close(r.done)
 	}()
-	found := func(v *T) {
+	found := func(v *Current[T]) {
 		k.mu.Lock()
 		defer k.mu.Unlock()
 		if k.changes == changes {
-			k.current.Store(src.Current(v))
+			k.current.Store(v)
 		}
 		looked := r
 		r = &run[T]{rejected: looked.rejected, done: make(chan struct{}), err: errNotReturned}
@@ -210,7 +206,7 @@ func (k *Keeper[T]) refresh(ctx context.Context, src Source[T], r *run[T], chang
 		looked.again = true
 		close(looked.done)
 	}
-	value, err := src.Renew(ctx, r.rejected, found)
+	value, err := k.Renew(ctx, r.rejected, found)
 	r.value, r.err = value, err
 }
 
@@ -225,20 +221,20 @@ func PanicCause(p any) error {
 
 // Replace puts a value in the place of whatever is known, also of what a refresh
 // under way will bring; nil is none.
-func (k *Keeper[T]) Replace(src Source[T], v *T) {
+func (k *Keeper[T]) Replace(v *Current[T]) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.changes++
 	k.failed = nil
-	k.current.Store(src.Current(v))
+	k.current.Store(v)
 }
 
 // Drop forgets the value, unless another one has taken its place.
-func (k *Keeper[T]) Drop(src Source[T], rejected string) {
+func (k *Keeper[T]) Drop(rejected string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if c := k.current.Load(); c != nil {
-		if access, _ := src.Names(c.Value); access == rejected {
+		if access, _ := k.Names(c.Value); access == rejected {
 			k.current.Store(nil)
 		}
 	}

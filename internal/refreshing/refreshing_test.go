@@ -32,10 +32,10 @@ type source struct {
 	found   *value // to be told of first
 }
 
-func (s *source) Renew(ctx context.Context, _ string, found func(*value)) (*value, error) {
+func (s *source) Renew(ctx context.Context, _ string, found func(*refreshing.Current[value])) (*refreshing.Current[value], error) {
 	n := s.renewed.Add(1)
 	if s.found != nil {
-		found(s.found)
+		found(s.Current(s.found))
 	}
 	select {
 	case <-time.After(s.delay + 1):
@@ -48,7 +48,7 @@ func (s *source) Renew(ctx context.Context, _ string, found func(*value)) (*valu
 	if s.err != nil {
 		return nil, s.err
 	}
-	return &value{fmt.Sprint("v", n), time.Now().Add(time.Hour)}, nil
+	return s.Current(&value{fmt.Sprint("v", n), time.Now().Add(time.Hour)}), nil
 }
 
 func (s *source) Current(v *value) *refreshing.Current[value] {
@@ -59,19 +59,22 @@ func (s *source) Current(v *value) *refreshing.Current[value] {
 	return &refreshing.Current[value]{Value: v, RefreshAt: at - int64(15*time.Minute), WaitAt: at - int64(time.Minute), Expiry: at}
 }
 
-func (s *source) Names(v *value) (access, refresh string) { return v.access, "r" + v.access }
+func names(v *value) (access, refresh string) { return v.access, "r" + v.access }
 
 type keeper = refreshing.Keeper[value]
 
-func get(t *testing.T, k *keeper, s *source) string {
+func get(t *testing.T, k *keeper) string {
 	t.Helper()
-	v, err := k.Get(t.Context(), s, "")
+	v, err := k.Get(t.Context(), "")
 	require.NoError(t, err)
 	return v.access
 }
 
 func in(t *testing.T, test func(*testing.T, *keeper, *source)) {
-	synctest.Test(t, func(t *testing.T) { test(t, new(keeper), new(source)) })
+	synctest.Test(t, func(t *testing.T) {
+		s := new(source)
+		test(t, &keeper{Renew: s.Renew, Names: names}, s)
+	})
 }
 
 var errBroken = errors.New("broken")
@@ -86,7 +89,7 @@ func TestOneRefreshForAll(t *testing.T) {
 				if i%2 == 0 {
 					ctx = t.Context()
 				}
-				v, err := k.Get(ctx, s, "")
+				v, err := k.Get(ctx, "")
 				assert.NoError(t, err)
 				assert.Equal(t, "v1", v.access)
 			})
@@ -106,9 +109,9 @@ func TestWhoWaits(t *testing.T) {
 	} {
 		in(t, func(t *testing.T, k *keeper, s *source) {
 			s.delay = 10*time.Second - 1
-			k.Replace(s, &value{"old", time.Now().Add(left)})
+			k.Replace(s.Current(&value{"old", time.Now().Add(left)}))
 			begun := time.Now()
-			require.Equal(t, want.value, get(t, k, s), left)
+			require.Equal(t, want.value, get(t, k), left)
 			require.Equal(t, want.waits, time.Since(begun))
 			require.Equal(t, left > 15*time.Minute, k.Good() != nil && s.renewed.Load() == 0)
 			time.Sleep(time.Minute)
@@ -121,11 +124,11 @@ func TestCallerLeaves(t *testing.T) {
 		s.delay = time.Minute
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		_, err := k.Get(ctx, s, "")
+		_, err := k.Get(ctx, "")
 		require.ErrorIs(t, err, context.DeadlineExceeded)
-		require.Equal(t, "v1", get(t, k, s), "the refresh goes on")
+		require.Equal(t, "v1", get(t, k), "the refresh goes on")
 		require.EqualValues(t, 1, s.renewed.Load())
-		v, err := k.Get(ctx, s, "")
+		v, err := k.Get(ctx, "")
 		require.NoError(t, err)
 		require.Equal(t, "v1", v.access)
 	})
@@ -133,16 +136,16 @@ func TestCallerLeaves(t *testing.T) {
 
 func TestRejected(t *testing.T) {
 	in(t, func(t *testing.T, k *keeper, s *source) {
-		require.Equal(t, "v1", get(t, k, s))
-		v, err := k.Get(t.Context(), s, "v1")
+		require.Equal(t, "v1", get(t, k))
+		v, err := k.Get(t.Context(), "v1")
 		require.NoError(t, err)
 		require.Equal(t, "v2", v.access)
-		v, err = k.Get(t.Context(), s, "v1")
+		v, err = k.Get(t.Context(), "v1")
 		require.NoError(t, err)
 		require.Equal(t, "v2", v.access, "it is another already")
-		k.Drop(s, "v1")
+		k.Drop("v1")
 		require.NotNil(t, k.Good())
-		k.Drop(s, "v2")
+		k.Drop("v2")
 		require.Nil(t, k.Good())
 	})
 }
@@ -151,7 +154,7 @@ func TestFound(t *testing.T) {
 	in(t, func(t *testing.T, k *keeper, s *source) {
 		s.delay, s.found = time.Hour, &value{"found", time.Now().Add(10 * time.Minute)}
 		begun := time.Now()
-		require.Equal(t, "found", get(t, k, s))
+		require.Equal(t, "found", get(t, k))
 		require.Zero(t, time.Since(begun))
 		time.Sleep(2 * time.Hour)
 	})
@@ -161,12 +164,12 @@ func TestReplacedMeanwhile(t *testing.T) {
 	in(t, func(t *testing.T, k *keeper, s *source) {
 		s.delay = time.Second
 		var wg sync.WaitGroup
-		wg.Go(func() { _, _ = k.Get(t.Context(), s, "") })
+		wg.Go(func() { _, _ = k.Get(t.Context(), "") })
 		synctest.Wait()
-		k.Replace(s, &value{"other", time.Now().Add(time.Hour)})
+		k.Replace(s.Current(&value{"other", time.Now().Add(time.Hour)}))
 		wg.Wait()
 		require.Equal(t, "other", k.Good().access)
-		k.Replace(s, nil)
+		k.Replace(nil)
 		require.Nil(t, k.Good())
 	})
 }
@@ -183,10 +186,10 @@ func TestPanics(t *testing.T) {
 	} {
 		in(t, func(t *testing.T, k *keeper, s *source) {
 			s.panics = p
-			_, err := k.Get(t.Context(), s, "")
+			_, err := k.Get(t.Context(), "")
 			require.EqualError(t, err, want)
 			s.panics = nil
-			require.Equal(t, "v2", get(t, k, s))
+			require.Equal(t, "v2", get(t, k))
 		})
 	}
 }
@@ -238,20 +241,20 @@ func TestFailures(t *testing.T) {
 // TestFailureBeside hands out the value at hand, and does not try again at once.
 func TestFailureBeside(t *testing.T) {
 	in(t, func(t *testing.T, k *keeper, s *source) {
-		k.Replace(s, &value{"old", time.Now().Add(10 * time.Minute)})
-		require.Equal(t, "old", get(t, k, s))
+		k.Replace(s.Current(&value{"old", time.Now().Add(10 * time.Minute)}))
+		require.Equal(t, "old", get(t, k))
 		time.Sleep(time.Second)
 		require.EqualValues(t, 1, s.renewed.Load())
 		require.Equal(t, "v1", k.Good().access)
 
-		k.Replace(s, &value{"old", time.Now().Add(10 * time.Minute)})
+		k.Replace(s.Current(&value{"old", time.Now().Add(10 * time.Minute)}))
 		k.Failed(refreshing.Failure{Used: "rold", Next: "rold", Err: errBroken})
-		require.Equal(t, "old", get(t, k, s))
+		require.Equal(t, "old", get(t, k))
 		time.Sleep(4 * time.Second)
-		require.Equal(t, "old", get(t, k, s))
+		require.Equal(t, "old", get(t, k))
 		require.EqualValues(t, 1, s.renewed.Load())
 		time.Sleep(2 * time.Second)
-		require.Equal(t, "old", get(t, k, s))
+		require.Equal(t, "old", get(t, k))
 		time.Sleep(time.Second)
 		require.EqualValues(t, 2, s.renewed.Load())
 	})
