@@ -220,7 +220,7 @@ func BenchmarkAuthorizationURL(b *testing.B) {
 	b.Run("ours", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			if auth.attempts.url(value, value, value) == "" {
+			if auth.attempts.request.URL(value, value, value) == "" {
 				b.Fatal()
 			}
 		}

@@ -7,12 +7,12 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"github.com/piecesauth/piecesauth/internal/exchange"
+	"github.com/piecesauth/piecesauth/internal/form"
 	"github.com/piecesauth/piecesauth/internal/oidc"
+	"github.com/piecesauth/piecesauth/internal/valid"
 )
 
 // The servers that the contract lists; [Config.BaseURL] takes these or any
@@ -87,15 +87,15 @@ type Config struct {
 // Authenticator carries out the operations. It is safe for concurrent use and
 // holds no tokens.
 type Authenticator struct {
-	config      Config
-	base        *url.URL // with a slash at the end, which the generated requests need
-	client      *exchange.Client
-	logger      *slog.Logger
-	userInfo    *http.Request // built once, with everything that calls have in common
-	token       *http.Request
-	attempts    attemptTemplate // made from the default options
-	grantFields []string
-	issuer      *oidc.Provider // nil without Config.Issuer
+	config   Config
+	base     *url.URL // with a slash at the end, which the generated requests need
+	client   *exchange.Client
+	logger   *slog.Logger
+	userInfo *http.Request // built once, with everything that calls have in common
+	token    *http.Request
+	attempts attemptTemplate // made from the default options
+	grants   *form.Encoder
+	issuer   *oidc.Provider // nil without Config.Issuer
 }
 
 // New checks the configuration and returns an Authenticator. Its error names
@@ -106,7 +106,7 @@ func New(config Config) (*Authenticator, error) {
 	if err != nil {
 		return nil, &Error{Op: "new", Err: err}
 	}
-	a := &Authenticator{config: config, base: base.JoinPath("/"), grantFields: grantFields(), logger: config.Logger}
+	a := &Authenticator{config: config, base: base.JoinPath("/"), grants: form.NewEncoder(TokenizedPKCE{}), logger: config.Logger}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
@@ -159,29 +159,32 @@ func (c *Config) setDefaults() {
 
 // check returns the base URL, or an error that names the field that is wrong.
 func (c *Config) check() (*url.URL, error) {
-	base, err := parseURL(c.BaseURL)
+	base, err := valid.Server(c.BaseURL)
 	if err != nil {
 		return nil, fmt.Errorf("BaseURL %w", err)
 	}
 	if c.RedirectURL != "" {
-		if err := checkRedirectURL(c.RedirectURL); err != nil {
+		if err := valid.Redirect(c.RedirectURL); err != nil {
 			return nil, fmt.Errorf("RedirectURL %w", err)
 		}
 	}
-	if err := c.checkIssuer(); err != nil {
-		return nil, err
+	if err := valid.Algorithms(c.IDTokenAlgorithms); err != nil {
+		return nil, fmt.Errorf("IDTokenAlgorithms %w", err)
+	}
+	if c.Issuer != "" {
+		if _, err := valid.Server(c.Issuer); err != nil {
+			return nil, fmt.Errorf("Issuer %w", err)
+		}
+	}
+	if c.ClientID == "" {
+		return nil, fmt.Errorf("ClientID %w", errEmpty)
+	}
+	for _, text := range [][2]string{{"ClientID", c.ClientID}, {"Audience", c.Audience}, {"ApplicationID", c.ApplicationID}, {"UserAgent", c.UserAgent}} {
+		if err := valid.Text(text[1]); err != nil {
+			return nil, fmt.Errorf("%s %w", text[0], err)
+		}
 	}
 	switch {
-	case c.ClientID == "":
-		return nil, fmt.Errorf("ClientID %w", errEmpty)
-	case !isPrintable(c.ClientID):
-		return nil, fmt.Errorf("ClientID %w", errUnprintable)
-	case !isPrintable(c.Audience):
-		return nil, fmt.Errorf("Audience %w", errUnprintable)
-	case !isPrintable(c.ApplicationID):
-		return nil, fmt.Errorf("ApplicationID %w", errUnprintable)
-	case !isPrintable(c.UserAgent):
-		return nil, fmt.Errorf("UserAgent %w", errUnprintable)
 	case !slices.Contains(responseModes(), c.ResponseMode):
 		return nil, fmt.Errorf("ResponseMode %w", errResponseMode)
 	case c.RefreshBefore < 0:
@@ -189,22 +192,10 @@ func (c *Config) check() (*url.URL, error) {
 	case c.Leeway < 0:
 		return nil, errors.New("Leeway is negative")
 	}
-	return base, c.Scopes.check()
-}
-
-func (c *Config) checkIssuer() error {
-	for _, alg := range c.IDTokenAlgorithms {
-		if !strings.Contains(" RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA ", " "+alg+" ") {
-			return fmt.Errorf("IDTokenAlgorithms has %q, which is no signature with a public key", alg)
-		}
+	if err := valid.Scopes(c.Scopes); err != nil {
+		return nil, fmt.Errorf("Scopes %w", err)
 	}
-	if c.Issuer == "" {
-		return nil
-	}
-	if _, err := parseURL(c.Issuer); err != nil {
-		return fmt.Errorf("Issuer %w", err)
-	}
-	return nil
+	return base, nil
 }
 
 // buildRequests builds what all calls of an operation have in common.
@@ -240,44 +231,9 @@ func (a *Authenticator) identify(r *http.Request) {
 
 var (
 	errEmpty        = errors.New("is empty")
-	errUnprintable  = errors.New("has a space or a character that can't be printed")
 	errResponseMode = errors.New("is none of form_post, query, fragment and web_message")
 )
 
 func responseModes() []ResponseMode {
 	return []ResponseMode{ResponseModeFormPost, ResponseModeQuery, ResponseModeFragment, ResponseModeWebMessage}
-}
-
-func isPrintable(s string) bool {
-	return !strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == unicode.ReplacementChar })
-}
-
-func parseURL(raw string) (*url.URL, error) {
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil:
-		return nil, errors.New("is not a URL") // the reason given would repeat it
-	case u.RawQuery != "" || u.Fragment != "":
-		return nil, errors.New("has a query or fragment")
-	}
-	return u, exchange.CheckURL(u)
-}
-
-// checkRedirectURL checks a redirection endpoint (RFC 6749 §3.1.2): absolute,
-// without a fragment, and not open to listeners (RFC 9700 §2.6).
-func checkRedirectURL(raw string) error {
-	u, err := url.Parse(raw)
-	switch {
-	case err != nil || u.Scheme == "":
-		return errors.New("is not an absolute URL")
-	case strings.Contains(raw, "#"):
-		return errors.New("has a fragment (RFC 6749 §3.1.2)")
-	}
-	switch u.Scheme {
-	case "http", "https":
-		return exchange.CheckURL(u)
-	case "javascript", "data", "vbscript", "file", "blob", "about", "mailto", "ftp", "ws", "wss":
-		return fmt.Errorf("has the scheme %s, which no application can receive", u.Scheme)
-	}
-	return nil // a scheme of the application's own (RFC 8252 §7.1)
 }

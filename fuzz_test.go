@@ -532,7 +532,7 @@ func FuzzIDToken(f *testing.F) {
 			token := &Token{AccessToken: "a", IDToken: raw}
 			if err := a.checkAttemptToken(context.Background(), attempt, token); err != nil {
 				requireClean(t, wrap("complete", err))
-				require.Nil(t, token.claims)
+				require.Empty(t, token.checked)
 				require.ErrorIs(t, token.Claims(new(any)), ErrNotVerified)
 				return err
 			}
@@ -547,7 +547,11 @@ func FuzzIDToken(f *testing.F) {
 			require.NotEqual(t, "none", strings.ToLower(alg))
 			body, err := base64.RawURLEncoding.DecodeString(parts[1])
 			require.NoError(t, err)
-			require.Equal(t, body, token.claims)
+			var sent, read map[string]any
+			if json.Unmarshal(body, &sent) == nil { // a number may be beyond any
+				require.NoError(t, token.Claims(&read))
+				require.Equal(t, sent, read)
+			}
 			require.NoError(t, idTokenRules(body, alg, a.config.Issuer, "a", "n", attempt.MaxAge, before, time.Now()), "accepted %s", body)
 			return nil
 		}
@@ -597,7 +601,7 @@ func FuzzParseCallback(f *testing.F) {
 			return
 		}
 		require.True(t, v.Has("code") || v.Has("error"))
-		rest, fragment, _ := strings.Cut(strings.TrimFunc(raw, surrounds), "#")
+		rest, fragment, _ := strings.Cut(strings.TrimFunc(raw, callback.Surrounds), "#")
 		address, query, _ := strings.Cut(rest, "?")
 		found := false
 		for _, part := range []string{query, fragment, address} {

@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/piecesauth/piecesauth/internal/jsonvalue"
@@ -68,7 +69,7 @@ func TestMalformedGrants(t *testing.T) {
 					c.HTTPClient = direct(func(w http.ResponseWriter, r *http.Request) {
 						rec := httptest.NewRecorder()
 						b.endpoint(rec, r)
-						require.Equal(t, http.StatusOK, rec.Code)
+						assert.Equal(t, http.StatusOK, rec.Code)
 						access, refresh := fmt.Sprint("a", b.refreshes), fmt.Sprint("r", b.refreshes)
 						reply(200, fmt.Sprintf(tt.body, access, refresh), asJSON)(w, r)
 					})

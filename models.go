@@ -24,20 +24,6 @@ func (s Scopes) String() string { return strings.Join(s, " ") }
 // MarshalText joins the list by spaces.
 func (s Scopes) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
-// check refuses an item that is not a scope-token (RFC 6749 §3.3), or that
-// holds several.
-func (s Scopes) check() error {
-	for _, scope := range s {
-		switch {
-		case scope == "" || strings.ContainsAny(scope, " \t\r\n,"):
-			return fmt.Errorf("Scopes has an item that is empty, or several in one: %q", scope)
-		case strings.ContainsFunc(scope, func(r rune) bool { return r < '!' || r > '~' || r == '"' || r == '\\' }):
-			return fmt.Errorf("Scopes has %q, with a character that no scope has (RFC 6749 §3.3)", scope)
-		}
-	}
-	return nil
-}
-
 // UnmarshalText splits text at white space.
 func (s *Scopes) UnmarshalText(text []byte) error {
 	*s = strings.Fields(string(text))
@@ -66,8 +52,9 @@ type Timestamp struct{ time.Time }
 // UnmarshalJSON reads a date-time, a date, or a number of seconds. A number
 // that would be thousands of years from now is taken as milliseconds; null and
 // "" are the zero time.
-func (t *Timestamp) UnmarshalJSON(data []byte) (err error) {
-	t.Time, err = jsonvalue.Moment(data)
+func (t *Timestamp) UnmarshalJSON(data []byte) error {
+	moment, err := jsonvalue.Moment(data)
+	t.Time = moment
 	return err
 }
 

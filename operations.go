@@ -7,16 +7,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"net/url"
-	"reflect"
-	"strings"
 	"time"
 
 	"github.com/oapi-codegen/runtime"
 
+	"github.com/piecesauth/piecesauth/internal/callback"
 	"github.com/piecesauth/piecesauth/internal/exchange"
+	"github.com/piecesauth/piecesauth/internal/oautherror"
 	"github.com/piecesauth/piecesauth/internal/oidc"
 	"github.com/piecesauth/piecesauth/internal/strictjson"
 	"github.com/piecesauth/piecesauth/internal/tokenresponse"
@@ -27,10 +26,7 @@ const (
 	jsonType = "application/json"
 )
 
-var (
-	errNoResult = errors.New("the answer has neither code nor error")
-	errRedirect = errors.New("the answer is a redirect that can't be read")
-)
+var errNoResult = callback.ErrNone
 
 // API returns the generated client, with this Authenticator's server, HTTP
 // client, limits of time and size, User-Agent and X-Application-ID. The caller
@@ -83,7 +79,7 @@ func (a *Authenticator) Authorize(ctx context.Context, params AuthorizeAuth0Para
 	if answer.Location() == "" && answer.StatusCode != http.StatusOK {
 		return nil, refusal(op, req.URL, &answer, state, nonce)
 	}
-	values, err := resultOf(&answer, req.URL, deref(params.RedirectURI))
+	values, err := callback.Answered(&answer, req.URL, deref(params.RedirectURI))
 	if err == nil && values == nil {
 		return nil, &Error{Op: op, StatusCode: answer.StatusCode, URI: req.URL.String(), Err: ErrBrowserRequired}
 	}
@@ -140,66 +136,6 @@ func (a *Authenticator) authorizeRequest(p *AuthorizeAuth0Params) (*http.Request
 	return NewAuthorizeAuth0Request(a.base.String(), &sent)
 }
 
-// resultOf reads the result from an answer to GET /authorize. It returns nil
-// for a page, or for a redirect to one.
-func resultOf(answer *exchange.Answer, from *url.URL, redirectURI string) (url.Values, error) {
-	location := answer.Location()
-	if location == "" {
-		return parseResult(answer)
-	}
-	to, err := from.Parse(location)
-	if err != nil {
-		return nil, errRedirect
-	}
-	// Any other URL may carry our state too: a login page's, say.
-	registered, err := url.Parse(redirectURI)
-	if err != nil || !exchange.SameEndpoint(to, registered) {
-		return nil, nil //nolint:nilerr // a redirect URI that can't be parsed is nobody's
-	}
-	values := callbackOf(to)
-	if values == nil {
-		return nil, errNoResult
-	}
-	return values, nil
-}
-
-// parseResult reads the body of a 200 answer to GET /authorize, by its content
-// rather than its media type. It returns nil for a page.
-func parseResult(answer *exchange.Answer) (url.Values, error) {
-	text := strings.TrimSpace(string(answer.Body))
-	mediaType, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
-	switch {
-	case strings.HasPrefix(text, "{"):
-		var fields map[string]any
-		if err := strictjson.Unmarshal(answer.Body, &fields); err != nil {
-			return nil, err
-		}
-		v := url.Values{}
-		for name, field := range fields {
-			switch field := field.(type) {
-			case string:
-				v.Set(name, field)
-			case map[string]any:
-				object, err := json.Marshal(field)
-				if err != nil {
-					return nil, err
-				}
-				v.Set(name, string(object))
-			}
-		}
-		if isResult(v) {
-			return v, nil
-		}
-	case strings.HasPrefix(text, "<"), mediaType == "text/html" && !strings.Contains(text, "code="):
-		return nil, nil
-	default:
-		if v, err := url.ParseQuery(text); err == nil && isResult(v) {
-			return v, nil
-		}
-	}
-	return nil, errNoResult
-}
-
 // newResult makes the documented model from the values of a result. An object
 // in a form is either bracketed or JSON.
 func newResult(v url.Values) (*ResultedPKCE, error) {
@@ -244,7 +180,7 @@ func (a *Authenticator) exchange(ctx context.Context, op string, grant Tokenized
 	if err := a.completeGrant(&grant); err != nil {
 		return granted{}, &Error{Op: op, Err: err}
 	}
-	form, err := a.encodeGrant(&grant)
+	form, err := a.grants.Encode(&grant)
 	if err != nil {
 		return granted{}, &Error{Op: op, Err: err}
 	}
@@ -320,39 +256,6 @@ func (a *Authenticator) completeGrant(grant *TokenizedPKCE) error {
 		return fmt.Errorf("%s %w", missing, errEmpty)
 	}
 	return nil
-}
-
-// grantFields returns the names of a grant's fields on the wire, in order.
-func grantFields() []string {
-	var names []string
-	for _, f := range reflect.VisibleFields(reflect.TypeFor[TokenizedPKCE]()) {
-		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		names = append(names, name)
-	}
-	return names
-}
-
-// encodeGrant returns the form of a grant without its empty fields. If there
-// are only strings, it is much cheaper than the runtime's encoder.
-func (a *Authenticator) encodeGrant(grant *TokenizedPKCE) (string, error) {
-	form := make([]byte, 0, 512)
-	v := reflect.ValueOf(grant).Elem()
-	for i, name := range a.grantFields {
-		switch f := v.Field(i); {
-		case f.IsZero():
-		case f.Kind() != reflect.String:
-			values, err := runtime.MarshalForm(grant, nil)
-			return values.Encode(), err
-		default:
-			if len(form) > 0 {
-				form = append(form, '&')
-			}
-			form = append(form, name...)
-			form = append(form, '=')
-			form = append(form, url.QueryEscape(f.String())...)
-		}
-	}
-	return string(form), nil
 }
 
 // UserInfo sends GET /userinfo with the access token as a bearer token, and
@@ -494,9 +397,9 @@ func (a *Authenticator) Logout(ctx context.Context, returnTo string) (*LogoutRes
 	if location := answer.Location(); location != "" {
 		to, err := req.URL.Parse(location)
 		if err != nil {
-			return nil, &Error{Op: op, StatusCode: answer.StatusCode, Err: errRedirect}
+			return nil, &Error{Op: op, StatusCode: answer.StatusCode, Err: callback.ErrRedirect}
 		}
-		if v := callbackOf(to); v.Get("error") != "" {
+		if v := callback.Of(to); v.Get("error") != "" {
 			e := &Error{Op: op, StatusCode: answer.StatusCode}
 			e.setOAuth(v.Get("error"), v.Get("error_description"), v.Get("error_uri"), nil)
 			return nil, e
@@ -548,43 +451,12 @@ func (a *Authenticator) fetch(ctx context.Context, op, from, accept string) (oid
 	return found, refusal(op, req.URL, &answer)
 }
 
-// refusal returns an *Error for an answer with an unexpected status, with the
-// OAuth error of its body (RFC 6749 §5.2) or of its challenge (RFC 6750 §3).
+// refusal returns an *Error for an answer with an unexpected status.
 func refusal(op string, from *url.URL, answer *exchange.Answer, secrets ...string) *Error {
-	e := &Error{Op: op, StatusCode: answer.StatusCode}
-	w := readError(answer.Body)
-	for _, c := range exchange.Challenges(answer.Header) {
-		if w.Error == "" {
-			w = OAuthError{Error: c.Parameters["error"], ErrorDescription: c.Parameters["error_description"], ErrorURI: c.Parameters["error_uri"]}
-		}
-	}
-	e.setOAuth(w.Error, w.ErrorDescription, w.ErrorURI, secrets)
-	e.RetryAfter, _ = exchange.RetryAfter(answer.Header)
-	switch {
-	case answer.StatusCode/100 == 3:
-		e.Err = errors.New("redirects are refused here")
-	case answer.StatusCode == http.StatusProxyAuthRequired:
-		e.Err = errors.New("a proxy asks for credentials: see HTTPS_PROXY")
-	case e.Code != "":
-	case answer.StatusCode < 300:
-		e.Err = errors.New("the answer is not what was asked for")
-	case answer.StatusCode == http.StatusNotFound, answer.StatusCode == http.StatusBadRequest:
-		e.Err = errors.New(exchange.Printable(from.Host+from.EscapedPath()) + " says no more: is it the right server?")
-	}
+	r := oautherror.Read(answer, from)
+	e := &Error{Op: op, StatusCode: answer.StatusCode, RetryAfter: r.RetryAfter, Err: r.Cause}
+	e.setOAuth(r.Code, r.Description, r.URI, secrets)
 	return e
-}
-
-// readError reads the members of an error that are text: some servers send
-// HTML, or an object in "error".
-func readError(body []byte) OAuthError {
-	var w struct {
-		Error       any `json:"error"`
-		Description any `json:"error_description"`
-		URI         any `json:"error_uri"`
-	}
-	_ = strictjson.Unmarshal(body, &w)
-	text := func(v any) string { s, _ := v.(string); return s }
-	return OAuthError{Error: text(w.Error), ErrorDescription: text(w.Description), ErrorURI: text(w.URI)}
 }
 
 // shallow copies a header for one call, because transports may add to it.

@@ -5,24 +5,29 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/piecesauth/piecesauth/internal/logging"
+	"github.com/piecesauth/piecesauth/internal/refreshing"
 )
 
 // What one refresh of a [TokenSource] does, from the store and back to it.
 
 var errRejectedLately = errors.New("an API refused a token that was obtained moments ago, so it is not refreshed again yet")
 
-// renewed returns a token that will last for a while: the stored one, or a new
+// renew returns a token that will last for a while: the stored one, or a new
 // one. It passes found the token that is valid meanwhile.
-func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*Token)) (*Token, error) {
+func (s *TokenSource) renew(ctx context.Context, rejected string, found func(*refreshing.Current[Token])) (*refreshing.Current[Token], error) {
+	ctx, cancel := context.WithTimeout(logging.With(ctx, s.auth.logger), refreshTimeout)
+	defer cancel()
 	if err := s.saveUnsaved(ctx); err != nil {
 		return nil, err
 	}
 	if stored, err := s.store.Load(ctx); err == nil {
 		switch stored = readable(stored); {
 		case s.willDo(stored, rejected):
-			return stored, nil
+			return s.moments(stored), nil
 		case s.auth.checkOrigin("the stored token", stored.BaseURL, stored.ClientID) == nil && stored.Valid() && stored.AccessToken != rejected:
-			found(stored)
+			found(s.moments(stored))
 		}
 	}
 	s.warmKeys(ctx)
@@ -33,7 +38,7 @@ func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*
 	}
 	if err == nil && u.refused == nil {
 		s.remember(u, nil)
-		return u.token, nil
+		return s.moments(u.token), nil
 	}
 	if err != nil && u.got != nil {
 		s.unsaved = &unsavedToken{u.got, u.used}
@@ -41,7 +46,7 @@ func (s *TokenSource) renewed(ctx context.Context, rejected string, found func(*
 	if err == nil {
 		err = u.refused
 		if u.got == nil {
-			s.dropCurrent(u.token.AccessToken)
+			s.keeper.Drop(u.token.AccessToken)
 		}
 	}
 	s.remember(u, err)
@@ -74,7 +79,7 @@ type update struct {
 func (u *update) run(ctx context.Context) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
-			err = &Error{Op: "token", Err: panicCause(p)}
+			err = &Error{Op: "token", Err: refreshing.PanicCause(p)}
 		}
 	}()
 	store, ok := u.source.store.(updater)
@@ -151,34 +156,16 @@ func (u *update) fn(ctx context.Context, stored *Token) (*Token, error) {
 // mayRefresh returns why the stored token may not be refreshed just now, or
 // nil.
 func (s *TokenSource) mayRefresh(stored *Token, rejected string) error {
-	now := time.Now()
-	s.mu.Lock()
-	failed := s.failed
-	s.mu.Unlock()
-	if failed.holds(stored.RefreshToken, now) && failed.held {
-		return failed.err
+	if err := s.keeper.Failure(stored.RefreshToken); err != nil {
+		return err
 	}
 	if rejected == "" || stored.AccessToken != rejected {
 		return nil
 	}
-	hold := pause(firstHold, s.rejections)
-	if at := s.lastRefresh.Add(firstHold); now.Before(at) {
-		return &Error{Op: "token", RetryAfter: at.Sub(now), Err: errRejectedLately}
+	if wait := s.keeper.Rejected(); wait > 0 {
+		return &Error{Op: "token", RetryAfter: wait, Err: errRejectedLately}
 	}
-	if at := s.rejectedAt.Add(hold); s.rejections > 0 && now.Before(at) {
-		return &Error{Op: "token", RetryAfter: at.Sub(now), Err: errRejectedLately}
-	}
-	if now.After(s.rejectedAt.Add(2 * hold)) {
-		s.rejections = 0
-	}
-	s.rejections++
-	s.rejectedAt = now
 	return nil
-}
-
-// pause returns how long to wait after that many failures in succession.
-func pause(first time.Duration, failures int) time.Duration {
-	return min(first<<max(0, min(failures-1, 16)), mostHold)
 }
 
 // afterInvalidGrant checks whether a process that takes no lock has refreshed
@@ -203,17 +190,8 @@ func (s *TokenSource) afterInvalidGrant(ctx context.Context, u *update, refusal 
 	if err != nil {
 		return errors.Join(refusal, fmt.Errorf("the token could not be deleted: %w", err))
 	}
-	s.dropCurrent(u.rejected)
+	s.keeper.Drop(u.rejected)
 	return refusal
-}
-
-// dropCurrent forgets the token, unless another one has taken its place.
-func (s *TokenSource) dropCurrent(accessToken string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c := s.current.Load(); c != nil && c.token.AccessToken == accessToken {
-		s.setCurrent(nil)
-	}
 }
 
 // remember records the result of a refresh, and for how long the next one is
@@ -221,45 +199,30 @@ func (s *TokenSource) dropCurrent(accessToken string) {
 func (s *TokenSource) remember(u *update, err error) {
 	if err == nil {
 		if u.sent {
-			s.lastRefresh = time.Now()
 			s.auth.logger.Debug("piecesauth: refreshed the token", "expiry", u.token.Expiry)
 		}
-		s.setFailed(nil)
+		s.keeper.Succeeded(u.sent)
 		return
 	}
 	if !u.sent {
 		return
 	}
-	s.mu.Lock()
-	last := s.failed
-	s.mu.Unlock()
-	f := &failedRefresh{refreshToken: u.used, err: err, pauses: 1}
+	f := refreshing.Failure{Used: u.used, Next: u.used, Err: err}
 	if u.got != nil {
-		f.refreshToken = u.got.RefreshToken
-	}
-	if last != nil && (last.refreshToken == u.used || last.refreshToken == f.refreshToken) {
-		f.pauses = last.pauses + 1
+		f.Next = u.got.RefreshToken
 	}
 	var e *Error
 	_ = errors.As(err, &e)
 	switch {
 	case u.refused != nil && u.got != nil:
-		f.until, f.held = time.Now().Add(pause(firstHold, f.pauses)), true
+		f.Lasts = refreshing.Doubling
 	case errors.Is(err, ErrSignInRequired):
-		f.held = true
+		f.Lasts = refreshing.Forever
 	case e != nil && e.RetryAfter > 0:
-		f.until, f.held = time.Now().Add(e.RetryAfter), true
-	default: // somebody with nothing at hand may try at once
-		f.until = time.Now().Add(min(pause(besideHold, f.pauses), time.Minute))
+		f.Lasts, f.After = refreshing.AsAsked, e.RetryAfter
 	}
-	s.auth.logger.Debug("piecesauth: a refresh failed", "reason", err, "until", f.until)
-	s.setFailed(f)
-}
-
-func (s *TokenSource) setFailed(f *failedRefresh) {
-	s.mu.Lock()
-	s.failed = f
-	s.mu.Unlock()
+	until := s.keeper.Failed(f)
+	s.auth.logger.Debug("piecesauth: a refresh failed", "reason", err, "until", until)
 }
 
 // saveUnsaved saves what could not be saved before, unless the stored token is

@@ -222,7 +222,7 @@ func secretUser() Auth0User {
 func secretValues(t *testing.T) map[string]any {
 	state, nonce, verifier := planted["state"], planted["nonce"], planted["verifier"]
 	oauthToken := OAuthToken{AccessToken: planted["access token"], RefreshToken: planted["refresh token"], IDToken: planted["ID token"], TokenType: "Bearer"}
-	tok := Token{AccessToken: planted["access token"], RefreshToken: planted["refresh token"], IDToken: planted["ID token"], claims: []byte(`{"nonce":"` + nonce + `"}`)}
+	tok := Token{AccessToken: planted["access token"], RefreshToken: planted["refresh token"], IDToken: planted["ID token"], checked: planted["ID token"]}
 	profile, err := json.Marshal(secretUser())
 	require.NoError(t, err)
 	var user User

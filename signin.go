@@ -4,22 +4,19 @@ import (
 	"cmp"
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
-	"crypto/subtle"
-	"encoding/base64"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
-	"unicode"
 
+	"github.com/piecesauth/piecesauth/internal/authorization"
 	"github.com/piecesauth/piecesauth/internal/callback"
 	"github.com/piecesauth/piecesauth/internal/oidc"
 	"github.com/piecesauth/piecesauth/internal/redact"
+	"github.com/piecesauth/piecesauth/internal/valid"
 )
 
 // BeginOptions holds the options of one sign-in that are not in the
@@ -83,9 +80,8 @@ func (t Attempt) LogValue() slog.Value { return redact.Value(t) }
 
 // attemptTemplate is an attempt without the values that are new each time.
 type attemptTemplate struct {
-	before, after string // parts of the URL: the challenge goes between them, the state at the end
-	nonce         bool
-	attempt       Attempt
+	request *authorization.Request // nil if the configuration lacks something
+	attempt Attempt
 }
 
 // Begin starts a sign-in: it makes the PKCE verifier (RFC 7636), the state and,
@@ -93,14 +89,14 @@ type attemptTemplate struct {
 // options uses the defaults.
 func (a *Authenticator) Begin(options *BeginOptions) (*Attempt, error) {
 	template := a.attempts
-	if options != nil || template.before == "" {
+	if options != nil || template.request == nil {
 		o := BeginOptions{}
 		if options != nil {
 			o = *options
 		}
 		if o.RedirectURL == "" {
 			o.RedirectURL = a.config.RedirectURL
-		} else if err := checkRedirectURL(o.RedirectURL); err != nil {
+		} else if err := valid.Redirect(o.RedirectURL); err != nil {
 			return nil, &Error{Op: "begin", Err: fmt.Errorf("RedirectURL %w", err)}
 		}
 		var err error
@@ -108,17 +104,13 @@ func (a *Authenticator) Begin(options *BeginOptions) (*Attempt, error) {
 			return nil, &Error{Op: "begin", Err: err}
 		}
 	}
-	var entropy [96]byte
+	var entropy [authorization.Entropy]byte
 	_, _ = rand.Read(entropy[:]) // cannot fail: it ends the process instead
 	return template.fill(&entropy), nil
 }
 
 func (a *Authenticator) newAttemptTemplate(o *BeginOptions) (attemptTemplate, error) {
-	const placeholder = "~" // as a value it stays as it is, and no challenge is like it
-	t := attemptTemplate{
-		nonce:   a.config.Scopes.Contains("openid"),
-		attempt: Attempt{RedirectURL: o.RedirectURL, MaxAge: o.MaxAge, BaseURL: a.base.String(), ClientID: a.config.ClientID},
-	}
+	t := attemptTemplate{attempt: Attempt{RedirectURL: o.RedirectURL, MaxAge: o.MaxAge, BaseURL: a.base.String(), ClientID: a.config.ClientID}}
 	params := AuthorizeAuth0Params{
 		Audience:            a.config.Audience,
 		Scope:               a.config.Scopes,
@@ -126,7 +118,7 @@ func (a *Authenticator) newAttemptTemplate(o *BeginOptions) (attemptTemplate, er
 		ClientID:            a.config.ClientID,
 		RedirectURI:         &o.RedirectURL,
 		CodeChallengeMethod: CodeChallengeMethodS256,
-		CodeChallenge:       placeholder,
+		CodeChallenge:       authorization.Placeholder,
 		ResponseMode:        cmp.Or(o.ResponseMode, a.config.ResponseMode),
 		Prompt:              &o.Prompt,
 		LoginHint:           &o.LoginHint,
@@ -148,7 +140,7 @@ func (a *Authenticator) newAttemptTemplate(o *BeginOptions) (attemptTemplate, er
 	if err != nil {
 		return t, err
 	}
-	extra, err := o.extra(req.URL.Query())
+	extra, err := authorization.Extra(o.Extra, req.URL.Query(), ownParameters()...)
 	if err != nil {
 		return t, err
 	}
@@ -156,38 +148,8 @@ func (a *Authenticator) newAttemptTemplate(o *BeginOptions) (attemptTemplate, er
 		seconds, _ := strconv.Atoi(text)
 		t.attempt.MaxAge = max(time.Duration(seconds)*time.Second, 1) // 0 would mean that it doesn't matter
 	}
-	t.before, t.after, _ = strings.Cut(req.URL.String(), "code_challenge="+placeholder)
-	t.before += "code_challenge="
-	if len(extra) > 0 {
-		t.after += "&" + extra.Encode()
-	}
-	t.after += "&state="
+	t.request = authorization.NewRequest(req.URL, extra, a.config.Scopes.Contains("openid"))
 	return t, nil
-}
-
-// extra returns the parameters of Extra, or an error that names one that can't
-// be sent.
-func (o *BeginOptions) extra(sent url.Values) (url.Values, error) {
-	extra := url.Values{}
-	for name, values := range o.Extra {
-		values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" })
-		_, ours := sent[name]
-		switch {
-		case name == "" || ours || slices.Contains(ownParameters(), name):
-			return nil, fmt.Errorf("Extra has %q, which is not for it", name)
-		case len(values) > 1 && name != "resource":
-			return nil, fmt.Errorf("Extra has %q more than once", name)
-		case len(values) == 0:
-			continue
-		}
-		if name == "max_age" {
-			if n, err := strconv.Atoi(values[0]); err != nil || n < 0 {
-				return nil, fmt.Errorf("Extra has %q, but not with a number of seconds", name)
-			}
-		}
-		extra[name] = values
-	}
-	return extra, nil
 }
 
 // ownParameters lists the parameters that the library sends or that have a
@@ -196,33 +158,11 @@ func ownParameters() []string {
 	return []string{"state", "nonce", "prompt", "login_hint", "connection", "ui_locales"}
 }
 
-// fill makes an attempt from 32 random bytes each for verifier, state and
-// nonce.
-func (t *attemptTemplate) fill(entropy *[96]byte) *Attempt {
-	const n = 43 // characters of 32 bytes
-	var text [3 * n]byte
-	for i := range 3 {
-		base64.RawURLEncoding.Encode(text[n*i:n*(i+1)], entropy[32*i:32*(i+1)])
-	}
-	sum := sha256.Sum256(text[:n])
-	var challenge [n]byte
-	base64.RawURLEncoding.Encode(challenge[:], sum[:])
-
-	all := string(text[:])
-	attempt := t.attempt
-	attempt.Verifier, attempt.State = all[:n], all[n:2*n]
-	if t.nonce {
-		attempt.Nonce = all[2*n:]
-	}
-	attempt.URL = t.url(string(challenge[:]), attempt.State, attempt.Nonce)
+// fill makes an attempt from new random bytes.
+func (t *attemptTemplate) fill(entropy *[authorization.Entropy]byte) *Attempt {
+	fresh, attempt := t.request.Fill(entropy), t.attempt
+	attempt.URL, attempt.State, attempt.Nonce, attempt.Verifier = fresh.URL, fresh.State, fresh.Nonce, fresh.Verifier
 	return &attempt
-}
-
-func (t *attemptTemplate) url(challenge, state, nonce string) string {
-	if nonce == "" {
-		return t.before + challenge + t.after + state
-	}
-	return t.before + challenge + t.after + state + "&nonce=" + nonce
 }
 
 // Complete finishes a sign-in: it checks the callback's values, which must be
@@ -294,8 +234,8 @@ func (a *Authenticator) checkAttempt(attempt *Attempt) error {
 // much older than MaxAge when the ID token is made.
 const codeTrip = 30 * time.Second
 
-// checkAttemptToken checks the ID token of the attempt, and stores its claims
-// in the token.
+// checkAttemptToken checks the ID token of the attempt, and records in the
+// token that it was checked.
 func (a *Authenticator) checkAttemptToken(ctx context.Context, attempt *Attempt, token *Token) error {
 	if token.IDToken == "" {
 		if attempt.MaxAge > 0 || a.issuer != nil && attempt.Nonce != "" {
@@ -303,25 +243,15 @@ func (a *Authenticator) checkAttemptToken(ctx context.Context, attempt *Attempt,
 		}
 		return nil
 	}
-	id, err := oidc.Parse(token.IDToken)
-	if err != nil {
-		return err
-	}
-	id.Claims.Issuer = redact.Cut(id.Claims.Issuer, 8, []string{attempt.State, attempt.Nonce, attempt.Verifier, token.RefreshToken, token.AccessToken})
-	expected := a.expected(token.AccessToken)
+	expected := a.expected(token.AccessToken, attempt.State, attempt.Nonce, attempt.Verifier, token.RefreshToken, token.AccessToken)
 	expected.Nonce = attempt.Nonce
 	if attempt.MaxAge > 0 {
 		expected.MaxAge = attempt.MaxAge + codeTrip
 	}
-	if err := id.Check(expected); err != nil {
+	if _, err := oidc.Check(ctx, token.IDToken, expected, a.issuer); err != nil {
 		return err
 	}
-	if a.issuer != nil {
-		if err := a.issuer.Verify(ctx, id); err != nil {
-			return err
-		}
-	}
-	token.claims = id.Payload
+	token.checked = token.IDToken
 	return nil
 }
 
@@ -330,8 +260,8 @@ func (a *Authenticator) checkAttemptToken(ctx context.Context, attempt *Attempt,
 // not compared.
 func (a *Authenticator) checkCallback(ctx context.Context, op string, v url.Values, state string, secrets ...string) error {
 	if state != "" {
-		if err := checkState(v["state"], state); err != nil {
-			return &Error{Op: op, Err: err}
+		if fault := callback.StateFault(v["state"], state); fault != "" {
+			return &Error{Op: op, Err: fmt.Errorf("%w: %s", ErrStateMismatch, fault)}
 		}
 	}
 	if name := callback.Repeated(v); name != "" {
@@ -356,73 +286,18 @@ func (a *Authenticator) checkCallback(ctx context.Context, op string, v url.Valu
 	return nil
 }
 
-// checkState compares the states of a callback with the attempt's (RFC 6749
-// §10.12), in constant time.
-func checkState(got []string, want string) error {
-	switch {
-	case len(got) == 0 || len(got) == 1 && got[0] == "":
-		return fmt.Errorf("%w: it has no state", ErrStateMismatch)
-	case len(got) > 1:
-		return fmt.Errorf("%w: it has state more than once", ErrStateMismatch)
-	case subtle.ConstantTimeCompare([]byte(got[0]), []byte(want)) != 1:
-		return fmt.Errorf("%w: its state is another", ErrStateMismatch)
-	}
-	return nil
-}
-
 // ParseCallback returns the values of a callback that a person pasted because
 // no redirect could be received: the URL that the browser ended at, with the
 // result in its query or its fragment, or the code and the state alone
 // (code=…&state=…). It ignores surrounding white space, quotes and angle
 // brackets, and parameters that OAuth does not define.
 func ParseCallback(pasted string) (url.Values, error) {
-	address, fragment, _ := strings.Cut(strings.TrimFunc(pasted, surrounds), "#")
-	if name, _, found := strings.Cut(address, "="); found && !strings.ContainsAny(name, ":/?") {
-		if v, _ := readCallback(address, ""); v.Has("state") {
-			return v, nil
-		}
+	v, err := callback.Pasted(pasted)
+	if err != nil {
+		return nil, &Error{Op: "callback", Err: err}
 	}
-	unreadable := ""
-	if u, err := url.Parse(address); err == nil { // the error would repeat the address
-		var v url.Values
-		if v, unreadable = readCallback(u.RawQuery, fragment); v != nil {
-			return v, nil
-		}
-	}
-	if unreadable != "" {
-		return nil, &Error{Op: "callback", Err: fmt.Errorf("the URL's %s can't be read: copy the address anew, all of it", unreadable)}
-	}
-	return nil, &Error{Op: "callback", Err: errors.New("the URL has no code and no error that can be read, so it is not the one a sign-in ended at")}
+	return v, nil
 }
-
-// surrounds reports whether r may be copied along with a URL without being part
-// of it.
-func surrounds(r rune) bool {
-	return unicode.IsSpace(r) || strings.ContainsRune("\"'`<>“”‘’«»", r)
-}
-
-// callbackOf returns the values of a callback, or nil if there are none that
-// can be read.
-func callbackOf(u *url.URL) url.Values {
-	// EscapedFragment alone takes "%2B" for "+" beside what it would escape.
-	v, _ := readCallback(u.RawQuery, cmp.Or(u.RawFragment, u.EscapedFragment()))
-	return v
-}
-
-// readCallback returns the values of a callback, or nil if there are none;
-// unreadable names a parameter that matters and can't be read.
-func readCallback(query, fragment string) (v url.Values, unreadable string) {
-	for _, raw := range []string{query, fragment} {
-		values, broken := callback.Parse(raw)
-		if isResult(values) && broken == "" {
-			return values, ""
-		}
-		unreadable = cmp.Or(unreadable, broken)
-	}
-	return nil, unreadable
-}
-
-func isResult(v url.Values) bool { return v.Has("code") || v.Has("error") }
 
 // Refresh redeems the refresh token of the previous token for a new one. Only
 // RefreshToken has to be set. What the answer omits (refresh token, ID token,
@@ -487,7 +362,7 @@ func (a *Authenticator) Refresh(ctx context.Context, previous *Token) (*Token, e
 type previousToken struct {
 	claims  oidc.Claims
 	raw     string
-	payload []byte // nil if it was not checked
+	checked string // the ID token that was checked, or "" if none was
 }
 
 // checkPrevious refuses a refresh token that is known to belong to another
@@ -507,53 +382,32 @@ func (a *Authenticator) checkPrevious(previous *Token) (*previousToken, error) {
 	if a.config.Issuer != "" && id.Claims.Issuer != a.config.Issuer {
 		return nil, fmt.Errorf("the issuer of the stored ID token is %s: %w", oidc.Differs(id.Claims.Issuer, a.config.Issuer), ErrIssuerMismatch)
 	}
-	return &previousToken{claims: id.Claims, raw: previous.IDToken, payload: previous.claims}, nil
+	return &previousToken{claims: id.Claims, raw: previous.IDToken, checked: previous.checked}, nil
 }
-
-// isClock reports whether the times of the ID token are wrong by so little that
-// a wrong clock could be the reason.
-func (a *Authenticator) isClock(id *oidc.Token, expected oidc.Expected) bool {
-	expected.Leeway = 24 * time.Hour
-	return id.Check(expected) == nil
-}
-
-// keyPatience is how long a refreshed token waits for keys before it is stored
-// without them.
-const keyPatience = 10 * time.Second
 
 // checkRefreshed checks the ID token of a refreshed token. If it is missing, or
 // can't be checked just now, the previous one replaces it.
 func (a *Authenticator) checkRefreshed(ctx context.Context, token, previous *Token, before *previousToken) error {
 	raw := token.IDToken
-	token.IDToken, token.claims = "", nil
+	token.IDToken, token.checked = "", ""
 	if before != nil {
-		token.IDToken, token.claims = before.raw, before.payload
+		token.IDToken, token.checked = before.raw, before.checked
 	}
 	if raw == "" {
 		return nil
 	}
-	id, err := oidc.Parse(raw)
-	if err != nil {
-		return err
-	}
-	id.Claims.Issuer = redact.Cut(id.Claims.Issuer, 8, []string{previous.RefreshToken, previous.AccessToken, previous.IDToken, token.RefreshToken, token.AccessToken})
-	expected := a.expected(token.AccessToken)
+	expected := a.expected(token.AccessToken, previous.RefreshToken, previous.AccessToken, previous.IDToken, token.RefreshToken, token.AccessToken)
 	if before != nil {
 		expected.Previous = &before.claims
 	}
-	err = id.Check(expected)
-	if err == nil && a.issuer != nil {
-		ctx, cancel := context.WithTimeout(ctx, keyPatience)
-		err = a.issuer.Verify(ctx, id)
-		cancel()
-	}
-	var check *oidc.Error
+	settled, err := oidc.CheckRefreshed(ctx, raw, expected, a.issuer)
 	switch {
-	case err == nil:
-		token.IDToken, token.claims = raw, id.Payload
-	case errors.As(err, &check) && (check.Kind == oidc.Keys || check.Kind == oidc.Clock && a.isClock(id, expected)):
+	case !settled:
 		a.logger.DebugContext(ctx, "piecesauth: the refreshed ID token can't be checked just now", "reason", err)
 		return nil
+	case err != nil:
+		return err
 	}
-	return err
+	token.IDToken, token.checked = raw, raw
+	return nil
 }

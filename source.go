@@ -4,8 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime"
-	"sync"
+	"math"
 	"sync/atomic"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 	"github.com/piecesauth/piecesauth/internal/exchange"
 	"github.com/piecesauth/piecesauth/internal/logging"
 	"github.com/piecesauth/piecesauth/internal/oidc"
+	"github.com/piecesauth/piecesauth/internal/refreshing"
 )
 
 // TokenStore keeps one token for all the goroutines and processes that share
@@ -53,10 +53,7 @@ type replacer interface {
 const (
 	refreshTimeout = 2 * exchange.Timeout // for the wait for other processes and the refresh itself
 	mostWait       = 30 * time.Second     // left of a token whose callers wait for the next one
-	firstHold      = 30 * time.Second     // before something that failed is tried again; doubled each time
-	mostHold       = 15 * time.Minute
 	warmTimeout    = 3 * time.Second
-	besideHold     = 5 * time.Second // the same, for a refresh that nobody waits for
 )
 
 // TokenSource returns a valid access token, and refreshes the stored one when
@@ -67,26 +64,8 @@ type TokenSource struct {
 	auth  *Authenticator
 	store TokenStore
 
-	current atomic.Pointer[currentToken] // the latest known token, nil before the first
-	refresh atomic.Pointer[refreshRun]   // the refresh in progress, nil if there is none
-	mu      sync.Mutex                   // held to start or end a refresh, or to change the fields below
-	changes int                          // counts Save and Forget, which a refresh must not undo
-	failed  *failedRefresh               // the last failure, nil if the last refresh succeeded
-
-	// Used by the refresh in progress only:
-	unsaved     *unsavedToken // nil where there is none
-	lastRefresh time.Time
-	rejections  int // refreshes in short succession because an API refused the token
-	rejectedAt  time.Time
-}
-
-// currentToken is a token with the times that matter, in nanoseconds of the
-// wall clock.
-type currentToken struct {
-	token     *Token
-	refreshAt int64 // when to refresh it, while callers still get it
-	waitAt    int64 // when callers start to wait for the refresh
-	expiry    int64
+	keeper  refreshing.Keeper[Token]
+	unsaved *unsavedToken // used by the refresh in progress only; nil if there is none
 }
 
 // unsavedToken is a token that could not be saved.
@@ -95,49 +74,15 @@ type unsavedToken struct {
 	from  string // the refresh token that was redeemed for it
 }
 
-func (c *currentToken) good(now int64, rejected string) bool {
-	return c != nil && now < c.expiry && (rejected == "" || c.token.AccessToken != rejected)
-}
-
-// patience returns a channel that closes when it is time to return the token as
-// it is.
-func (c *currentToken) patience() <-chan time.Time {
-	return time.After(time.Duration(c.expiry-time.Now().UnixNano()) / 2)
-}
-
-// refreshRun is one refresh, shared by all who wait for it.
-type refreshRun struct {
-	rejected string        // the access token that an API refused, if that is the reason
-	done     chan struct{} // closed when the other fields are set
-	token    *Token
-	err      error
-	again    bool // look again: another token is valid by now
-}
-
-// errNotReturned is the error of a refresh whose store never returned.
-var errNotReturned = &Error{Op: "token", Err: errors.New("the store did not return")}
-
-// failedRefresh records a failure, so that the same request is not repeated at
-// once.
-type failedRefresh struct {
-	refreshToken string // another one is tried at once
-	err          error
-	until        time.Time // zero: until another one is stored
-	pauses       int       // how often it failed in succession
-	held         bool      // even if no valid token is at hand
-}
-
-func (f *failedRefresh) holds(refreshToken string, now time.Time) bool {
-	return f != nil && f.refreshToken == refreshToken && (f.until.IsZero() || now.Before(f.until))
-}
-
 // TokenSource returns a source of the token in the store. It reads the store
 // when a token is first needed. A nil store keeps the token in memory.
 func (a *Authenticator) TokenSource(store TokenStore) *TokenSource {
 	if store == nil {
 		store = new(MemoryStore)
 	}
-	return &TokenSource{auth: a, store: store}
+	s := &TokenSource{auth: a, store: store}
+	s.keeper.Renew, s.keeper.Names = s.renew, tokenNames
+	return s
 }
 
 // Token returns a valid token. Callers may share it and must not change it.
@@ -158,157 +103,37 @@ func (a *Authenticator) TokenSource(store TokenStore) *TokenSource {
 // Retry-After, or an answer that was refused, the error is likewise returned
 // until it is time to try again.
 func (s *TokenSource) Token(ctx context.Context) (*Token, error) {
-	if c := s.current.Load(); c != nil && time.Now().UnixNano() < c.refreshAt {
-		return c.token, nil
+	if t := s.keeper.Good(); t != nil {
+		return t, nil
 	}
 	return s.get(ctx, "")
 }
 
 // get returns a token other than the one whose access token was rejected.
 func (s *TokenSource) get(ctx context.Context, rejected string) (*Token, error) {
-	for {
-		now := time.Now()
-		c := s.current.Load()
-		good := c.good(now.UnixNano(), rejected)
-		if good && (now.UnixNano() < c.refreshAt || s.holdsOff(c.token, now)) {
-			return c.token, nil
-		}
-		if err := ctx.Err(); err != nil {
-			if good {
-				return c.token, nil
-			}
-			return nil, &Error{Op: "token", Err: err}
-		}
-		run := s.join(ctx, rejected)
-		if good && now.UnixNano() < c.waitAt {
-			return c.token, nil
-		}
-		if !good {
-			c = nil
-		}
-		if token, err := s.await(ctx, run, c, rejected); err != nil || token != nil {
-			return token, err
-		}
+	t, err := s.keeper.Get(ctx, rejected)
+	if err != nil {
+		return nil, ofStore(err)
 	}
+	return t, nil
 }
 
-// holdsOff reports whether a refresh of the token failed so recently that it is
-// too early for another.
-func (s *TokenSource) holdsOff(t *Token, now time.Time) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.failed.holds(t.RefreshToken, now)
-}
+// tokenNames returns the access token and the refresh token.
+func tokenNames(t *Token) (access, refresh string) { return t.AccessToken, t.RefreshToken }
 
-// join returns the refresh in progress, or starts one.
-func (s *TokenSource) join(ctx context.Context, rejected string) *refreshRun {
-	if run := s.refresh.Load(); run != nil {
-		return run
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if run := s.refresh.Load(); run != nil {
-		return run
-	}
-	run := &refreshRun{rejected: rejected, done: make(chan struct{})}
-	if c := s.current.Load(); c.good(time.Now().UnixNano(), rejected) && time.Now().UnixNano() < c.refreshAt {
-		run.token = c.token // from a refresh that ended just now
-		close(run.done)
-		return run
-	}
-	s.refresh.Store(run)
-	go s.run(context.WithoutCancel(ctx), run, s.changes)
-	return run
-}
-
-// await waits for the refresh, but not longer than the current token, if there
-// is one, is valid. It returns nothing if the caller has to look again.
-func (s *TokenSource) await(ctx context.Context, run *refreshRun, atHand *currentToken, rejected string) (*Token, error) {
-	var tooLong <-chan time.Time
-	if atHand != nil {
-		tooLong = atHand.patience()
-	}
-	select {
-	case <-run.done:
-	case <-tooLong:
-		return atHand.token, nil
-	case <-ctx.Done():
-		if c := s.current.Load(); c.good(time.Now().UnixNano(), rejected) {
-			return c.token, nil
-		}
-		return nil, &Error{Op: "token", Err: ctx.Err()}
-	}
-	if run.again {
-		return nil, nil
-	}
-	switch c := s.current.Load(); {
-	case run.err == nil && (rejected == "" || run.token.AccessToken != rejected):
-		return run.token, nil
-	case c.good(time.Now().UnixNano(), rejected):
-		return c.token, nil
-	case run.rejected != rejected:
-		return nil, nil
-	case run.err == nil: // cannot happen: a refresh doesn't return the token that it replaces
-		return nil, &Error{Op: "token", Err: errRejectedLately}
-	}
-	return nil, run.err
-}
-
-// run obtains a token and tells those who wait.
-func (s *TokenSource) run(ctx context.Context, run *refreshRun, changes int) {
-	ctx, cancel := context.WithTimeout(logging.With(ctx, s.auth.logger), refreshTimeout)
-	defer cancel()
-	run.err = errNotReturned
-	defer func() {
-		if p := recover(); p != nil {
-			run.token, run.err = nil, &Error{Op: "token", Err: panicCause(p)}
-		}
-		s.mu.Lock()
-		if run.err == nil && s.changes == changes {
-			s.setCurrent(run.token)
-		}
-		s.refresh.Store(nil)
-		s.mu.Unlock()
-		close(run.done)
-	}()
-	found := func(t *Token) {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.changes == changes {
-			s.setCurrent(t)
-		}
-		looked := run
-		run = &refreshRun{rejected: looked.rejected, done: make(chan struct{}), err: errNotReturned}
-		s.refresh.Store(run)
-		looked.again = true
-		close(looked.done)
-	}
-	token, err := s.renewed(ctx, run.rejected, found)
-	run.token, run.err = token, err
-}
-
-// panicCause returns an error for a panic of a store or a transport, without
-// the text of the panic, which may hold a secret.
-func panicCause(p any) error {
-	if err, ok := p.(runtime.Error); ok {
-		return fmt.Errorf("the store or the transport panicked: %s", exchange.Printable(err.Error()))
-	}
-	return fmt.Errorf("the store or the transport panicked with a %T", p)
-}
-
-// setCurrent sets the current token; the caller holds s.mu.
-func (s *TokenSource) setCurrent(t *Token) {
+// moments returns the token with the times that matter, or nil if it has no
+// access token.
+func (s *TokenSource) moments(t *Token) *refreshing.Current[Token] {
 	if t == nil || t.AccessToken == "" {
-		s.current.Store(nil)
-		return
+		return nil
 	}
-	c := &currentToken{token: t, refreshAt: 1<<63 - 1, waitAt: 1<<63 - 1, expiry: 1<<63 - 1}
+	c := &refreshing.Current[Token]{Value: t, RefreshAt: math.MaxInt64, WaitAt: math.MaxInt64, Expiry: math.MaxInt64}
 	if !t.Expiry.IsZero() {
 		before, wait := s.margins(t)
-		c.expiry = t.Expiry.UnixNano()
-		c.refreshAt, c.waitAt = c.expiry-int64(before), c.expiry-int64(wait)
+		c.Expiry = t.Expiry.UnixNano()
+		c.RefreshAt, c.WaitAt = c.Expiry-int64(before), c.Expiry-int64(wait)
 	}
-	s.current.Store(c)
+	return c
 }
 
 // margins returns how long before its expiry the token is refreshed, and how
@@ -341,11 +166,7 @@ func (s *TokenSource) change(ctx context.Context, token *Token) error {
 	if err != nil {
 		return ofStore(err)
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.changes++
-	s.failed = nil
-	s.setCurrent(token)
+	s.keeper.Replace(s.moments(token))
 	return nil
 }
 
@@ -379,8 +200,8 @@ func (s *TokenSource) replacement(ctx context.Context, rejected *Token) (*Token,
 	if err != nil {
 		return nil, err
 	}
-	issuer, subject := rejected.person()
-	if newIssuer, newSubject := token.person(); subject != "" && (newIssuer != issuer || newSubject != subject) {
+	issuer, subject := oidc.Person(rejected.IDToken)
+	if newIssuer, newSubject := oidc.Person(token.IDToken); subject != "" && (newIssuer != issuer || newSubject != subject) {
 		return nil, &Error{Op: "token", Err: fmt.Errorf("the token that is stored now is %w than the one before", ErrSubjectMismatch)}
 	}
 	return token, nil
@@ -445,8 +266,7 @@ func readable(t *Token) *Token {
 // MemoryStore is a [TokenStore] in memory; its token is lost when the process
 // ends. The zero value is empty and ready to use. It must not be copied.
 type MemoryStore struct {
-	once  sync.Once
-	turn  chan struct{} // holds one item while no update runs
+	turn  atomic.Pointer[chan struct{}] // the update in progress closes it; nil if there is none
 	token atomic.Pointer[Token]
 }
 
@@ -465,18 +285,20 @@ func (m *MemoryStore) Load(ctx context.Context) (*Token, error) {
 // Update runs fn with a copy of the token, one call at a time, and keeps a copy
 // of its result.
 func (m *MemoryStore) Update(ctx context.Context, fn func(context.Context, *Token) (*Token, error)) error {
-	m.once.Do(func() {
-		m.turn = make(chan struct{}, 1)
-		m.turn <- struct{}{}
-	})
+	for done := make(chan struct{}); !m.turn.CompareAndSwap(nil, &done); {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		if other := m.turn.Load(); other != nil {
+			select {
+			case <-*other:
+			case <-ctx.Done():
+			}
+		}
+	}
+	defer func() { close(*m.turn.Swap(nil)) }()
 	if err := ctx.Err(); err != nil {
 		return err
-	}
-	select {
-	case <-m.turn:
-		defer func() { m.turn <- struct{}{} }()
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 	t, err := fn(ctx, m.token.Load().clone())
 	if err != nil {

@@ -38,7 +38,7 @@ type Token struct {
 	BaseURL  string `json:"base_url,omitempty"`
 	ClientID string `json:"client_id,omitempty"`
 
-	claims []byte // of IDToken, once it has been checked
+	checked string // the ID token that was checked, or "" if none was
 }
 
 // Valid reports whether t has an access token that has not expired. The server
@@ -85,10 +85,14 @@ func (t *Token) Claims(v any) error {
 	switch {
 	case t == nil || t.IDToken == "":
 		return &Error{Op: "verify", Err: fmt.Errorf("%w: there is none", ErrNotVerified)}
-	case t.claims == nil:
+	case t.checked != t.IDToken:
 		return &Error{Op: "verify", Err: fmt.Errorf("%w in this process: call Verify first", ErrNotVerified)}
 	}
-	if err := strictjson.UnmarshalCaller(t.claims, v); err != nil {
+	id, err := oidc.Parse(t.IDToken)
+	if err == nil {
+		err = strictjson.UnmarshalCaller(id.Payload, v)
+	}
+	if err != nil {
 		return &Error{Op: "verify", Err: err}
 	}
 	return nil
@@ -123,39 +127,18 @@ func (a *Authenticator) Verify(ctx context.Context, token *Token) (*Token, error
 	if token == nil || token.IDToken == "" {
 		return nil, &Error{Op: op, Err: ErrNotVerified}
 	}
-	id, err := oidc.Parse(token.IDToken)
-	if err == nil {
-		err = id.Check(a.expected(token.AccessToken))
-	}
-	if err == nil && a.issuer != nil {
-		err = a.issuer.Verify(ctx, id)
-	}
-	if err != nil {
+	if _, err := oidc.Check(ctx, token.IDToken, a.expected(token.AccessToken), a.issuer); err != nil {
 		return nil, wrap(op, err)
 	}
 	checked := *token
-	checked.claims = id.Payload
+	checked.checked = token.IDToken
 	return &checked, nil
 }
 
 // expected returns what must hold for every ID token that comes with the access
-// token.
-func (a *Authenticator) expected(accessToken string) oidc.Expected {
+// token. Its errors repeat none of the secrets.
+func (a *Authenticator) expected(accessToken string, secrets ...string) oidc.Expected {
 	return oidc.Expected{
-		Issuer: a.config.Issuer, ClientID: a.config.ClientID, AccessToken: accessToken, Leeway: a.config.Leeway,
+		Issuer: a.config.Issuer, ClientID: a.config.ClientID, AccessToken: accessToken, Leeway: a.config.Leeway, Secrets: secrets,
 	}
-}
-
-// person returns issuer and subject of the ID token, or "" if there is none or
-// it can't be read. It is only used to refuse, so the token need not have been
-// checked.
-func (t *Token) person() (issuer, subject string) {
-	if t == nil || t.IDToken == "" {
-		return "", ""
-	}
-	id, err := oidc.Parse(t.IDToken)
-	if err != nil {
-		return "", ""
-	}
-	return id.Claims.Issuer, id.Claims.Subject
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/piecesauth/piecesauth/internal/strictjson"
 )
 
-// MaxSeconds, a hundred years, keeps sums of times far from overflow.
+// MaxSeconds is a hundred years, which keeps sums of times far from overflow.
 const MaxSeconds = 100 * 365 * 24 * 60 * 60
 
 const (

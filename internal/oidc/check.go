@@ -20,6 +20,7 @@ type Expected struct {
 	Previous    *Claims       // what a refreshed token has to continue, or nil
 	AccessToken string        // that came with the token, or "" if it isn't known
 	Leeway      time.Duration // allowed difference between this machine's clock and the issuer's
+	Secrets     []string      // values that no error may repeat
 }
 
 // Check compares the claims with the expected ones (OpenID Connect Core

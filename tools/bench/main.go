@@ -36,6 +36,8 @@ type row struct {
 	loose             bool // a sanity check, too noisy to fail for
 	total             int  // at most, allocations of our own
 	hasTotal          bool
+	unit              string // of a figure that ours reports by itself, without a rival
+	most              float64
 }
 
 var rows = []row{
@@ -52,11 +54,16 @@ var rows = []row{
 	{what: "valid token, 1 goroutine / ReuseTokenSource", ours: "ValidToken/goroutines=1/ours", rival: "ValidToken/goroutines=1/oauth2", ratio: 0.85, hasTotal: true},
 	{what: "valid token, 8 goroutines / ReuseTokenSource", ours: "ValidToken/goroutines=8/ours", rival: "ValidToken/goroutines=8/oauth2", ratio: 0.35, hasTotal: true},
 	{what: "expiry, 10,000 callers / ReuseTokenSource", ours: "Expiry/ours", rival: "Expiry/oauth2", ratio: 0.80, total: 2 * 10_000, hasTotal: true},
+	{what: "token good but due, 1,000 callers, a server of 2 s: the slowest", ours: "Ahead", unit: "ms/slowest", most: 5},
+	{what: "the same: refreshes", ours: "Ahead", unit: "refreshes", most: 1},
+	{what: "a person in a process, over the token's strings, stored elsewhere", ours: "Person/shared", unit: "B/person", most: 600},
+	{what: "a person in a process, over the token's strings, in a MemoryStore", ours: "Person/memory", unit: "B/person", most: 700},
 }
 
 type sample struct {
 	ns     float64
 	allocs int
+	value  float64 // of the row's unit
 }
 
 func main() {
@@ -64,14 +71,15 @@ func main() {
 	rounds := flag.Int("rounds", 9, "how often each pair is run")
 	benchtime := flag.String("benchtime", "150ms", "of one run")
 	raw := flag.String("raw", "", "also write what the benchmarks print to this file, for benchstat")
+	only := flag.String("only", "", "run the rows alone whose text has this")
 	flag.Parse()
-	if err := run(context.Background(), *module, *rounds, *benchtime, *raw); err != nil {
+	if err := run(context.Background(), *module, *rounds, *benchtime, *raw, *only); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, module string, rounds int, benchtime, raw string) error {
+func run(ctx context.Context, module string, rounds int, benchtime, raw, only string) error {
 	tmp, err := os.MkdirTemp("", "bench")
 	if err != nil {
 		return err
@@ -87,42 +95,20 @@ func run(ctx context.Context, module string, rounds int, benchtime, raw string) 
 	if err != nil {
 		return err
 	}
-	var log bytes.Buffer
-	var processor string
-	one := func(name string) (s sample) {
-		if err != nil {
-			return s
-		}
-		cmd := exec.CommandContext(ctx, binary, "-test.run=^$", "-test.benchmem", "-test.benchtime="+benchtime, "-test.bench="+pattern(name))
-		cmd.Dir = module
-		cmd.Env = append(os.Environ(), "PIECESAUTH_BENCH_RESPONDER="+address)
-		var out []byte
-		if out, err = cmd.CombinedOutput(); err != nil {
-			err = fmt.Errorf("%s: %w\n%s", name, err, out)
-			return s
-		}
-		log.Write(out)
-		s, processor, err = measured(out)
-		return s
-	}
+	b := &bench{binary: binary, module: module, benchtime: benchtime, address: address}
 	missed := 0
 	fmt.Println("| ours / rival | time | bar | allocations | bar |\n|---|---|---|---|---|")
 	for _, r := range rows {
-		var ratios []float64
-		var ours, rival []int
-		for range rounds {
-			a, b := one(r.ours), one(r.rival)
-			ratios = append(ratios, a.ns/b.ns)
-			ours, rival = append(ours, a.allocs), append(rival, b.allocs)
+		if !strings.Contains(r.what, only) {
+			continue
 		}
-		if err != nil {
+		if err := b.row(ctx, r, rounds, &missed); err != nil {
 			return err
 		}
-		r.print(median(ratios), median(ours), median(rival), &missed)
 	}
-	fmt.Printf("\n%s, %s, %s/%s, %d cores, medians of %d rounds\n", processor, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), rounds)
+	fmt.Printf("\n%s, %s, %s/%s, %d cores, medians of %d rounds\n", b.processor, runtime.Version(), runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), rounds)
 	if raw != "" {
-		if err := os.WriteFile(raw, log.Bytes(), 0o600); err != nil {
+		if err := os.WriteFile(raw, b.log.Bytes(), 0o600); err != nil {
 			return err
 		}
 	}
@@ -130,6 +116,58 @@ func run(ctx context.Context, module string, rounds int, benchtime, raw string) 
 		return fmt.Errorf("\n%d bars are missed", missed)
 	}
 	return nil
+}
+
+// bench runs benchmarks of the test binary, and keeps what they print.
+type bench struct {
+	binary, module, benchtime, address string
+	log                                bytes.Buffer
+	processor                          string
+}
+
+// row runs the benchmarks of a row in interleaved rounds, and prints it.
+func (b *bench) row(ctx context.Context, r row, rounds int, missed *int) error {
+	var ratios, values []float64
+	var ours, rival []int
+	if r.unit != "" {
+		rounds = min(rounds, 3)
+	}
+	for range rounds {
+		mine, err := b.one(ctx, r.ours, r.unit)
+		if err != nil {
+			return err
+		}
+		values = append(values, mine.value)
+		if r.unit != "" {
+			continue
+		}
+		theirs, err := b.one(ctx, r.rival, "")
+		if err != nil {
+			return err
+		}
+		ratios = append(ratios, mine.ns/theirs.ns)
+		ours, rival = append(ours, mine.allocs), append(rival, theirs.allocs)
+	}
+	if r.unit != "" {
+		r.printFigure(median(values), missed)
+		return nil
+	}
+	r.print(median(ratios), median(ours), median(rival), missed)
+	return nil
+}
+
+func (b *bench) one(ctx context.Context, name, unit string) (sample, error) {
+	cmd := exec.CommandContext(ctx, b.binary, "-test.run=^$", "-test.benchmem", "-test.benchtime="+b.benchtime, "-test.bench="+pattern(name)) //nolint:gosec // a binary of our own
+	cmd.Dir = b.module
+	cmd.Env = append(os.Environ(), "PIECESAUTH_BENCH_RESPONDER="+b.address)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return sample{}, fmt.Errorf("%s: %w\n%s", name, err, out)
+	}
+	b.log.Write(out)
+	s, processor, err := measured(out, unit)
+	b.processor = processor
+	return s, err
 }
 
 func (r row) print(ratio float64, ours, rival int, missed *int) {
@@ -150,6 +188,11 @@ func (r row) print(ratio float64, ours, rival int, missed *int) {
 	fmt.Printf("| %s | %.2f× | %s | %d / %d | %s |\n", r.what, ratio, timeBar, ours, rival, allocBar)
 }
 
+func (r row) printFigure(value float64, missed *int) {
+	bar := verdict(value <= r.most, fmt.Sprintf("≤ %g", r.most), missed)
+	fmt.Printf("| %s | %.3g %s | %s | | |\n", r.what, value, r.unit, bar)
+}
+
 func verdict(met bool, bar string, missed *int) string {
 	if met {
 		return bar
@@ -168,13 +211,17 @@ func pattern(name string) string {
 }
 
 // measured reads what one benchmark printed, and which processor it ran on.
-func measured(out []byte) (s sample, processor string, err error) {
+func measured(out []byte, unit string) (s sample, processor string, err error) {
 	results := benchfmt.NewReader(bytes.NewReader(out), "")
 	for results.Scan() {
 		if r, ok := results.Result().(*benchfmt.Result); ok {
 			seconds, _ := r.Value("sec/op")
 			allocs, _ := r.Value("allocs/op")
-			return sample{seconds * 1e9, int(allocs)}, r.GetConfig("cpu"), nil
+			value, ok := r.Value(unit)
+			if unit != "" && !ok {
+				return sample{}, "", fmt.Errorf("no %s in:\n%s", unit, out)
+			}
+			return sample{seconds * 1e9, int(allocs), value}, r.GetConfig("cpu"), nil
 		}
 	}
 	return sample{}, "", fmt.Errorf("no result in:\n%s", out)

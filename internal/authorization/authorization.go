@@ -1,0 +1,101 @@
+// Package authorization makes authorization requests (RFC 6749 §4.1.1): the
+// state, the nonce and the PKCE verifier (RFC 7636) of each, and the URL to send
+// a person to. What the requests of a configuration have in common is put
+// together once.
+package authorization
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+const (
+	// Entropy is how many random bytes a request takes: 32 for each of verifier,
+	// state and nonce.
+	Entropy = 3 * 32
+	// Placeholder stands for the challenge in the URL that [NewRequest] takes. As
+	// a value it stays as it is, and no challenge is like it.
+	Placeholder = "~"
+
+	length = 43 // of 32 bytes as text
+)
+
+// Request is the URL of an authorization request but for what is new in every
+// one.
+type Request struct {
+	before, after string // the challenge comes between, the state last
+	nonce         bool
+}
+
+// Fresh is what one request has for itself.
+type Fresh struct {
+	URL, State, Nonce, Verifier string
+}
+
+// NewRequest takes the URL with all that is the same in every request, and with
+// [Placeholder] for the challenge.
+func NewRequest(u *url.URL, extra url.Values, nonce bool) *Request {
+	before, after, _ := strings.Cut(u.String(), "code_challenge="+Placeholder)
+	if len(extra) > 0 {
+		after += "&" + extra.Encode()
+	}
+	return &Request{before: before + "code_challenge=", after: after + "&state=", nonce: nonce}
+}
+
+// Fill makes a request of random bytes.
+func (r *Request) Fill(entropy *[Entropy]byte) Fresh {
+	var text [3 * length]byte
+	for i := range 3 {
+		base64.RawURLEncoding.Encode(text[length*i:length*(i+1)], entropy[32*i:32*(i+1)])
+	}
+	sum := sha256.Sum256(text[:length])
+	var challenge [length]byte
+	base64.RawURLEncoding.Encode(challenge[:], sum[:])
+
+	all := string(text[:])
+	f := Fresh{Verifier: all[:length], State: all[length : 2*length]}
+	if r.nonce {
+		f.Nonce = all[2*length:]
+	}
+	f.URL = r.URL(string(challenge[:]), f.State, f.Nonce)
+	return f
+}
+
+// URL puts the request together; an empty nonce is left out.
+func (r *Request) URL(challenge, state, nonce string) string {
+	if nonce == "" {
+		return r.before + challenge + r.after + state
+	}
+	return r.before + challenge + r.after + state + "&nonce=" + nonce
+}
+
+// Extra returns those of the parameters that have a value, or an error that
+// names what can't be sent beside those that are sent already, and those that
+// are for others to send.
+func Extra(wanted, sent url.Values, others ...string) (url.Values, error) {
+	extra := url.Values{}
+	for name, values := range wanted {
+		values = slices.DeleteFunc(slices.Clone(values), func(v string) bool { return v == "" })
+		_, ours := sent[name]
+		switch {
+		case name == "" || ours || slices.Contains(others, name):
+			return nil, fmt.Errorf("Extra has %q, which is not for it", name)
+		case len(values) > 1 && name != "resource":
+			return nil, fmt.Errorf("Extra has %q more than once", name)
+		case len(values) == 0:
+			continue
+		}
+		if name == "max_age" {
+			if n, err := strconv.Atoi(values[0]); err != nil || n < 0 {
+				return nil, fmt.Errorf("Extra has %q, but not with a number of seconds", name)
+			}
+		}
+		extra[name] = values
+	}
+	return extra, nil
+}

@@ -1,0 +1,75 @@
+package callback
+
+import (
+	"encoding/json"
+	"errors"
+	"mime"
+	"net/url"
+	"strings"
+
+	"github.com/piecesauth/piecesauth/internal/exchange"
+	"github.com/piecesauth/piecesauth/internal/strictjson"
+)
+
+// ErrRedirect is of a redirect to what is no URL.
+var ErrRedirect = errors.New("the answer is a redirect that can't be read")
+
+// Answered reads the result of an answer to an authorization request that was
+// sent without a browser; nil is a page, or a redirect to one.
+func Answered(answer *exchange.Answer, from *url.URL, redirectURI string) (url.Values, error) {
+	location := answer.Location()
+	if location == "" {
+		return parseBody(answer)
+	}
+	to, err := from.Parse(location)
+	if err != nil {
+		return nil, ErrRedirect
+	}
+	// Any other URL may carry our state too: a login page's, say.
+	registered, err := url.Parse(redirectURI)
+	if err != nil || !exchange.SameEndpoint(to, registered) {
+		return nil, nil //nolint:nilerr // a redirect URI that can't be parsed is nobody's
+	}
+	values := Of(to)
+	if values == nil {
+		return nil, ErrNone
+	}
+	return values, nil
+}
+
+// parseBody reads the body of a 200 answer, by what it is
+// rather than by what it is called; nil is a page.
+func parseBody(answer *exchange.Answer) (url.Values, error) {
+	text := strings.TrimSpace(string(answer.Body))
+	mediaType, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))
+	switch {
+	case strings.HasPrefix(text, "{"):
+		var fields map[string]any
+		if err := strictjson.Unmarshal(answer.Body, &fields); err != nil {
+			return nil, err
+		}
+		v := url.Values{}
+		for name, field := range fields {
+			switch field := field.(type) {
+			case string:
+				v.Set(name, field)
+			case map[string]any:
+				object, err := json.Marshal(field)
+				if err != nil {
+					return nil, err
+				}
+				v.Set(name, string(object))
+			}
+		}
+		if isResult(v) {
+			return v, nil
+		}
+	case strings.HasPrefix(text, "<"), mediaType == "text/html" && !strings.Contains(text, "code="):
+		return nil, nil
+	default:
+		if v, err := url.ParseQuery(text); err == nil && isResult(v) {
+			return v, nil
+		}
+	}
+	return nil, ErrNone
+}
