@@ -109,6 +109,11 @@ func TestFigures(t *testing.T) {
 	}
 }
 
+func TestSizes(t *testing.T) {
+	long := strings.Repeat("\n", 801)
+	expect(t, "a/long.go has more than 800 lines", treeOf(t, map[string]string{"a/long.go": long, "a/x_gen.go": long, "a/fit.go": long[1:]}).sizes())
+}
+
 func TestDependabot(t *testing.T) {
 	const settings = "updates:\n" +
 		"  - {package-ecosystem: gomod, directories: [/, /a]}\n" +
