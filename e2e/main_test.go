@@ -77,14 +77,25 @@ func run(m *testing.M) (int, error) {
 	return code, nil
 }
 
-// newTab gives a tab in a new, empty profile. Whatever happens in it has a
-// minute. When the test fails, a picture of it is kept.
+// newTab returns a tab in a new, empty profile. Whatever happens in it has three
+// minutes. When the test fails, a picture of it is kept.
 func newTab(t *testing.T) context.Context {
 	t.Helper()
-	tab, cancel := chromedp.NewContext(chromium, chromedp.WithNewBrowserContext())
+	return openTab(t, chromium, chromedp.WithNewBrowserContext())
+}
+
+// anotherTab opens one in the profile of a tab.
+func anotherTab(t *testing.T, tab context.Context) context.Context {
+	t.Helper()
+	return openTab(t, tab, chromedp.WithNewWindow(true))
+}
+
+func openTab(t *testing.T, parent context.Context, option chromedp.ContextOption) context.Context {
+	t.Helper()
+	tab, cancel := chromedp.NewContext(parent, option)
 	t.Cleanup(cancel)
 	require.NoError(t, chromedp.Do(tab)) // opens it, so that the deadline below isn't the tab's own
-	ctx, stop := context.WithTimeout(tab, time.Minute)
+	ctx, stop := context.WithTimeout(tab, 3*time.Minute)
 	t.Cleanup(stop)
 	t.Cleanup(func() {
 		if !t.Failed() {
@@ -108,9 +119,10 @@ func keep(t *testing.T, name string, picture []byte) {
 
 // process is a program that runs until it or the test ends.
 type process struct {
-	cmd *exec.Cmd
-	in  io.WriteCloser
-	out *bufio.Scanner // standard output, line by line
+	cmd    *exec.Cmd
+	in     io.WriteCloser
+	stdout io.Reader
+	out    *bufio.Scanner // of stdout, line by line
 }
 
 // start starts a program. Its standard error is shown when the test fails.
@@ -123,16 +135,22 @@ func start(t *testing.T, cmd *exec.Cmd) *process {
 	stdin, err := cmd.StdinPipe()
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
+	p := &process{cmd, stdin, stdout, bufio.NewScanner(stdout)}
 	t.Cleanup(func() {
-		_ = stdin.Close()
-		_ = cmd.Process.Kill()
-		_, _ = io.Copy(io.Discard, stdout)
-		_ = cmd.Wait() // after it, stderr is complete
+		p.kill() // after it, stderr is complete
 		if t.Failed() && stderr.Len() > 0 {
 			t.Logf("%s wrote to standard error:\n%s", filepath.Base(cmd.Path), stderr.String())
 		}
 	})
-	return &process{cmd, stdin, bufio.NewScanner(stdout)}
+	return p
+}
+
+// kill ends the program, and returns when it has.
+func (p *process) kill() {
+	_ = p.in.Close()
+	_ = p.cmd.Process.Kill()
+	_, _ = io.Copy(io.Discard, p.stdout)
+	_ = p.cmd.Wait()
 }
 
 // line waits for a line of output that begins with prefix.

@@ -30,27 +30,36 @@ type provider struct {
 
 // oidcProvider starts the npm package of that name. Its pages let anyone in,
 // and ask for their consent.
-func oidcProvider(t *testing.T) *provider {
+func oidcProvider(t *testing.T) *provider { return oidcProviderWith(t) }
+
+func oidcProviderWith(t *testing.T, env ...string) *provider {
 	t.Helper()
-	server := start(t, exec.CommandContext(t.Context(), "node", "provider/server.mjs"))
+	cmd := exec.CommandContext(t.Context(), "node", "provider/server.mjs")
+	cmd.Env = append(cmd.Environ(), env...)
+	server := start(t, cmd)
 	issuer := server.line(t, "http://")
 	return &provider{
-		issuer:  issuer,
-		subject: ada,
-		enter: func(ctx context.Context) error {
-			if err := login(ctx); err != nil {
-				return err
-			}
-			return consent(ctx)
-		},
+		issuer:        issuer,
+		subject:       ada,
+		enter:         func(ctx context.Context) error { return enterAs(ctx, ada) },
 		revokesReused: true,
 	}
 }
 
-func login(ctx context.Context) error {
+// enterAs signs anyone in at oidc-provider, and consents.
+func enterAs(ctx context.Context, name string) error {
+	if err := loginAs(ctx, name); err != nil {
+		return err
+	}
+	return consent(ctx)
+}
+
+func login(ctx context.Context) error { return loginAs(ctx, ada) }
+
+func loginAs(ctx context.Context, name string) error {
 	return chromedp.Do(ctx,
 		chromedp.WaitVisible(css(`input[name=login]`)),
-		chromedp.SendKeys(css(`input[name=login]`), ada),
+		chromedp.SendKeys(css(`input[name=login]`), name),
 		chromedp.SendKeys(css(`input[name=password]`), "any will do"),
 		chromedp.Click(css(`button[type=submit]`)),
 	)

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs the end-to-end tests, after installing what they need: the provider's npm
-# packages, and Chromium from Debian where no Chromium or Chrome is on the PATH.
+# packages, and from Debian Chromium, where no Chromium or Chrome is on the PATH,
+# PostgreSQL and Redis.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -27,4 +28,4 @@ CHROMIUM=$(find_chromium) || die "Chromium was installed but is not on the PATH"
 export CHROMIUM
 
 npm ci --prefix provider --no-audit --no-fund --loglevel=error
-go test -count=1 "$@" ./...
+../fleet/databases.sh postgres redis -- go test -count=1 "$@" ./...

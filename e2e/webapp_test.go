@@ -1,123 +1,91 @@
 package e2e
 
 import (
-	"crypto/rand"
-	"encoding/base64"
+	"context"
 	"net/http"
 	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/chromedp/chromedp"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/piecesauth/piecesauth"
 )
 
 // TestWebApp: two processes of examples/webapp, which share keys and a
 // database, answer in turn behind one address.
 func TestWebApp(t *testing.T) {
-	p := oidcProvider(t)
-
-	type answer struct{ path, replica string }
-	var (
-		mu       sync.Mutex
-		answers  []answer
-		replicas []*url.URL
-	)
-	proxy := &httputil.ReverseProxy{
-		Transport: &http.Transport{DisableKeepAlives: true},
-		Rewrite: func(r *httputil.ProxyRequest) {
-			mu.Lock()
-			defer mu.Unlock()
-			to := replicas[len(answers)%len(replicas)]
-			answers = append(answers, answer{r.In.URL.Path, to.Host})
-			r.SetURL(to)
-			r.Out.Host = r.In.Host
-		},
-	}
-	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/favicon.ico" { // it would spoil the turns
-			http.NotFound(w, r)
-			return
-		}
-		proxy.ServeHTTP(w, r)
-	}))
-	defer front.Close()
-	// To the browser, localhost is another site than 127.0.0.1, where the
-	// provider is: cookies that a form_post needs have to be SameSite=None.
-	app := strings.Replace(front.URL, "127.0.0.1", "localhost", 1)
-
-	key := make([]byte, 32)
-	_, _ = rand.Read(key)
 	program := build(t, "../examples/webapp")
-	database := filepath.Join(t.TempDir(), "webapp.db")
-	for range 2 {
-		cmd := exec.CommandContext(t.Context(), program, "-addr", "127.0.0.1:0", "-url", app,
-			"-base-url", p.issuer, "-issuer", p.issuer, "-client-id", clientID, "-audience", "https://api.example.com/",
-			"-database", database)
-		cmd.Env = append(cmd.Environ(), "WEBAPP_KEYS="+base64.StdEncoding.EncodeToString(key))
-		line := start(t, cmd).line(t, "Open ")
-		_, address, found := strings.Cut(strings.TrimSuffix(line, ")"), "listening on ")
-		require.True(t, found, line)
-		replica, err := url.Parse(address)
-		require.NoError(t, err)
-		replicas = append(replicas, replica)
-	}
+	postgres, redis := database(t, "FLEET_POSTGRES"), database(t, "FLEET_REDIS")
+	sqlite := filepath.Join(t.TempDir(), "webapp.db")
+	for _, c := range []struct {
+		name, database string
+		mode           piecesauth.ResponseMode
+	}{
+		{"PostgreSQL", postgres, piecesauth.ResponseModeFormPost},
+		{"PostgreSQL", postgres, piecesauth.ResponseModeQuery},
+		{"Redis", redis, piecesauth.ResponseModeFormPost},
+		{"Redis", redis, piecesauth.ResponseModeQuery},
+		{"SQLite", sqlite, piecesauth.ResponseModeFormPost},
+	} {
+		t.Run(c.name+"/"+string(c.mode), func(t *testing.T) {
+			t.Parallel()
+			app, key := newWebApp(t, program, c.database, c.mode)
+			app.pictures = c.database == sqlite
+			// Carol's token expires while the others are busy.
+			tab := newTab(t)
+			app.signIn(t, tab, "carol")
+			app.knows(t, tab, "carol")
+			carol := app.cookies(t, tab)
 
+			t.Run("one person", func(t *testing.T) { app.testOnePerson(t) })
+			t.Run("two tabs", func(t *testing.T) { app.testTwoTabs(t) })
+			people := map[string]context.Context{ada: newTab(t), "grace": newTab(t)}
+			t.Run("two people", func(t *testing.T) { app.testTwoPeople(t, people) })
+			t.Run("a replica killed", func(t *testing.T) { app.testKilled(t, people, key) })
+			t.Run("keys rotated", func(t *testing.T) { app.testKeys(t, people, key) })
+			t.Run("signed out", func(t *testing.T) { app.testSignedOut(t, people[ada]) })
+			t.Run("token expired", func(t *testing.T) { app.testExpired(t, carol, "carol") })
+			assert.Empty(t, app.provider.seen(t).Refused, "no code and no refresh token was used twice")
+		})
+	}
+}
+
+// testOnePerson: the whole journey of one, who then would rather not sign in.
+func (a *webApp) testOnePerson(t *testing.T) {
 	tab := newTab(t)
-	// Signing in, from a page that needs it.
-	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(app+"/"), chromedp.Click(css(`#signin`))))
-	require.NoError(t, p.enter(tab))
-	name, err := chromedp.Run(tab, chromedp.Text(css(`#name`), chromedp.NodeVisible))
-	require.NoError(t, err)
-	assert.Equal(t, "ada of e2e", name)
-
-	mu.Lock()
-	assert.Len(t, replicas, 2)
-	by := map[string]string{}
-	for _, a := range answers {
-		by[a.path] = a.replica
-	}
-	mu.Unlock()
+	a.answered()
+	a.signIn(t, tab, ada)
+	_, by := a.answered()
 	require.Contains(t, by, "/auth/signin")
 	require.Contains(t, by, "/auth/callback")
 	assert.NotEqual(t, by["/auth/signin"], by["/auth/callback"], "one replica began the sign-in, the other completed it")
 
-	// Both know the person.
-	for range 2 {
-		require.NoError(t, chromedp.Do(tab, chromedp.Navigate(app+"/account")))
-		body, err := chromedp.Run(tab, chromedp.Text(css(`body`)))
-		require.NoError(t, err)
-		assert.Contains(t, body, "Your subject is ada.")
-	}
+	a.knows(t, tab, ada)
+	a.picture(t, tab, "webapp-account")
 
 	// A page elsewhere can't sign the person out.
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "text/html")
-		_, _ = w.Write([]byte(`<!doctype html><form method="post" action="` + app + `/auth/signout"><button>Win</button></form>`))
+		_, _ = w.Write([]byte(`<!doctype html><form method="post" action="` + a.url + `/auth/signout"><button>Win</button></form>`))
 	}))
 	defer elsewhere.Close()
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(elsewhere.URL)))
 	response, err := chromedp.RunResponse(tab, chromedp.Click(css(`button`)))
 	require.NoError(t, err)
 	assert.Equal(t, int64(http.StatusForbidden), response.Status)
+	a.picture(t, tab, "webapp-cross-origin")
+	a.knows(t, tab, ada)
 
 	// Their own click does: here, and at the provider.
-	require.NoError(t, chromedp.Do(tab,
-		chromedp.Navigate(app+"/"),
-		chromedp.WaitVisible(css(`#name`)),
-		chromedp.Click(css(`form[action="/auth/signout"] button`)),
-		chromedp.Click(css(`button[name=logout][value=yes]`), chromedp.NodeVisible),
-		chromedp.WaitVisible(css(`#signin`)),
-	))
-	where, err := chromedp.Run(tab, chromedp.Location())
-	require.NoError(t, err)
-	assert.Equal(t, app+"/", where)
+	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(a.url+"/")))
+	a.signOut(t, tab)
+	a.picture(t, tab, "webapp-signed-out")
 	require.NoError(t, chromedp.Do(tab,
 		chromedp.Click(css(`#signin`)),
 		chromedp.WaitVisible(css(`input[name=login]`)), // the provider asks who it is
@@ -125,7 +93,143 @@ func TestWebApp(t *testing.T) {
 		chromedp.Click(css(`a[href$="/abort"]`)),
 		chromedp.WaitVisible(chromedp.Search(`//*[contains(text(), "Try again")]`)),
 	))
-	body, err := chromedp.Run(tab, chromedp.Text(css(`body`)))
+	assert.Contains(t, bodyText(t, tab), "canceled")
+	a.picture(t, tab, "webapp-canceled")
+	// And then would.
+	require.NoError(t, chromedp.Do(tab, chromedp.Click(css(`main a`)), chromedp.WaitVisible(css(`input[name=login]`))))
+}
+
+// testTwoTabs: one person signs in in both at once.
+func (a *webApp) testTwoTabs(t *testing.T) {
+	first := newTab(t)
+	tabs := []context.Context{first, anotherTab(t, first)}
+	for _, tab := range tabs {
+		require.NoError(t, chromedp.Do(tab, chromedp.Navigate(a.url+"/account"), chromedp.WaitVisible(css(`input[name=login]`))))
+	}
+	var all sync.WaitGroup
+	for _, tab := range tabs {
+		all.Go(func() {
+			if !assert.NoError(t, a.provider.enter(tab)) {
+				return
+			}
+			body, err := chromedp.Run(tab, chromedp.Text(css(`body:has(#name)`), chromedp.NodeVisible))
+			assert.NoError(t, err)
+			assert.Contains(t, body, "Your subject is ada.", "each tab comes back to its page")
+		})
+	}
+	all.Wait()
+	for _, tab := range tabs {
+		a.knows(t, tab, ada)
+	}
+	var sessions []string
+	for cookie := range strings.SplitSeq(a.cookies(t, first), "; ") {
+		if name, _, _ := strings.Cut(cookie, "="); !strings.Contains(name, "-a-") && !strings.Contains(name, "-seen-") {
+			sessions = append(sessions, name)
+		}
+	}
+	assert.Len(t, sessions, 1, "a browser has one session")
+}
+
+// testTwoPeople: each in a profile of their own, and each sees their own name.
+func (a *webApp) testTwoPeople(t *testing.T, people map[string]context.Context) {
+	for name, tab := range people {
+		a.signIn(t, tab, name)
+	}
+	for name, tab := range people {
+		a.knows(t, tab, name)
+	}
+}
+
+// testKilled: what one replica knew, the other knows.
+func (a *webApp) testKilled(t *testing.T, people map[string]context.Context, key string) {
+	a.replicas[0].kill()
+	a.answered()
+	for name, tab := range people {
+		a.knows(t, tab, name)
+	}
+	a.signIn(t, newTab(t), "joan")
+	by, _ := a.answered()
+	assert.Zero(t, by[0])
+	a.start(0, key)
+	a.answered()
+	a.knows(t, people[ada], ada)
+	by, _ = a.answered()
+	assert.Equal(t, [2]int{1, 1}, by, "both answer again")
+}
+
+// testKeys: a new key comes to one replica after the other, first behind the old
+// one, then before it. Nobody is signed out, nor stopped while signing in.
+func (a *webApp) testKeys(t *testing.T, people map[string]context.Context, old string) {
+	underway := newTab(t)
+	require.NoError(t, chromedp.Do(underway, chromedp.Navigate(a.url+"/account"), chromedp.WaitVisible(css(`input[name=login]`))))
+
+	next := newKey()
+	for _, keys := range [][]string{{old, next}, {next, old}} {
+		for i := range a.replicas {
+			a.start(i, keys...)
+			for name, tab := range people {
+				a.knows(t, tab, name)
+			}
+		}
+	}
+	require.NoError(t, enterAs(underway, "joan"))
+	require.NoError(t, chromedp.Do(underway, chromedp.WaitVisible(css(`#name`))))
+	a.knows(t, underway, "joan")
+}
+
+// testSignedOut: what happens in one tab is seen in the other, by both replicas,
+// and the back button shows nothing.
+func (a *webApp) testSignedOut(t *testing.T, tab context.Context) {
+	other := anotherTab(t, tab)
+	a.knows(t, other, ada)
+	a.knows(t, tab, ada)
+	copied := a.cookies(t, tab)
+	a.signOut(t, tab)
+
+	const status = `fetch('/account').then(r => r.status)`
+	for range a.replicas {
+		got, err := chromedp.Run(other, chromedp.Evaluate[int](status, chromedp.EvalAwaitPromise))
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusUnauthorized, got, "a script of the other tab")
+		got, _, err = a.get(t.Context(), copied)
+		require.NoError(t, err)
+		assert.Equal(t, http.StatusUnauthorized, got, "whoever copied the cookies")
+	}
+	require.NoError(t, chromedp.Do(other, chromedp.Reload(), chromedp.WaitVisible(css(`input[name=login]`))))
+
+	// Back, to the page that was signed in.
+	entries, err := chromedp.Run(tab, chromedp.NavigationEntries())
 	require.NoError(t, err)
-	assert.Contains(t, body, "canceled")
+	var back int64
+	for _, entry := range entries.Entries[:entries.CurrentIndex] {
+		if entry.URL == a.url+"/account" {
+			back = entry.ID
+		}
+	}
+	require.NotZero(t, back)
+	require.NoError(t, chromedp.Do(tab, chromedp.NavigateToHistoryEntry(back)))
+	assert.NotContains(t, bodyText(t, tab), "ada")
+	require.NoError(t, chromedp.Do(tab, chromedp.WaitVisible(css(`input[name=login]`))))
+}
+
+// testExpired: fifty requests at once find that the token has expired. It is
+// refreshed once, by one replica, for all of them.
+func (a *webApp) testExpired(t *testing.T, cookies, name string) {
+	before := a.provider.seen(t)
+	expires := time.Unix(before.Expires[name], 0).Add(time.Second)
+	<-time.After(time.Until(expires))
+	a.answered()
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			status, body, err := a.get(t.Context(), cookies)
+			assert.NoError(t, err)
+			assert.Equal(t, http.StatusOK, status)
+			assert.Contains(t, body, "Your subject is "+name+".")
+		})
+	}
+	all.Wait()
+	by, _ := a.answered()
+	assert.Equal(t, [2]int{25, 25}, by)
+	assert.Equal(t, 1, a.provider.seen(t).Refreshed[name]-before.Refreshed[name])
 }

@@ -17,6 +17,7 @@ import (
 const (
 	attemptLifetime = 10 * time.Minute // how long a person may take to sign in
 	maxAttempts     = 5                // in progress in one browser
+	maxRounds       = 3                // in a minute, from a page to the sign-in and back
 	maxCookie       = 1000             // bytes of name and value
 	stateInName     = 16               // characters: enough to tell attempts apart
 	idInName        = 8                // likewise, for the sessions of one browser
@@ -125,10 +126,14 @@ func (h *Handler) readAttempt(cookie *http.Cookie) (p pending, ok bool) {
 
 // makeRoom removes the cookies of attempts that are over, and the oldest ones
 // if there are too many. Otherwise any site could fill the browser with them,
-// by sending it to the sign-in again and again.
-func (h *Handler) makeRoom(w http.ResponseWriter, r *http.Request) {
+// by sending it to the sign-in again and again. It also removes the cookies of
+// earlier sessions, which did not come with the callback that ended them.
+func (h *Handler) makeRoom(w http.ResponseWriter, r *http.Request, session string) {
 	var kept []pending
 	for _, cookie := range r.Cookies() {
+		if strings.HasPrefix(cookie.Name, h.seenName("")) && (session == "" || cookie.Name != h.seenName(session)) {
+			h.remove(w, cookie.Name, http.SameSiteLaxMode)
+		}
 		if !strings.HasPrefix(cookie.Name, h.attemptName("")) {
 			continue
 		}
@@ -142,6 +147,21 @@ func (h *Handler) makeRoom(w http.ResponseWriter, r *http.Request) {
 	for _, p := range kept[min(len(kept), maxAttempts-1):] {
 		h.remove(w, p.cookie, h.attemptSite())
 	}
+}
+
+// goesRound reports whether the browser has just signed in several times: to
+// send it to the sign-in once more would not help, but go on for ever where the
+// authorization server asks the person nothing.
+func (h *Handler) goesRound(r *http.Request) bool {
+	done := 0
+	for _, cookie := range r.Cookies() {
+		if strings.HasPrefix(cookie.Name, h.attemptName("")) {
+			if p, ok := h.readAttempt(cookie); ok && p.Attempt == nil && time.Since(time.UnixMicro(p.Begun)) < time.Minute {
+				done++
+			}
+		}
+	}
+	return done >= maxRounds
 }
 
 // removeSession signs the browser out.

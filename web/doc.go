@@ -2,10 +2,23 @@
 // serves the pages of the sign-in, and keeps the session's cookie and each
 // person's tokens.
 //
+//	auth, err := piecesauth.New(piecesauth.Config{BaseURL: …, ClientID: …, Audience: …, Issuer: …})
+//	sealer, err := seal.New(key)                                    // 32 secret bytes
+//	tokens, err := tokenkv.New(db, tokenkv.Options{Sealer: sealer}) // db of package tokensql or tokenredis
 //	handler, err := web.New(web.Config{Auth: auth, URL: "https://app.example.com", Sealer: sealer, Tokens: tokens.Store})
+//
 //	mux := http.NewServeMux()
-//	mux.Handle("/auth/", handler)                       // signin, callback and signout
+//	mux.Handle("/auth/", handler)                        // signin, callback and signout
 //	mux.Handle("/account", handler.Require(accountPage)) // for people who are signed in
+//
+// A handler behind Require can read the session, and call an API as the person:
+//
+//	session, _ := handler.Session(r)
+//	response, err := session.TokenSource().Client(nil).Do(request.WithContext(r.Context()))
+//	if err != nil {
+//		handler.Error(w, r, err) // to the sign-in, if that is what it takes
+//		return
+//	}
 //
 // Register two addresses with the authorization server: the callback, which is
 // the URL followed by /auth/callback, and the address to return to after a

@@ -57,12 +57,13 @@ func StatusCode(err error) int {
 
 // Error answers a request that failed with err, such as an error of a session's
 // TokenSource. If the person has to sign in again and the request is for a
-// page, Error redirects to the sign-in and back. Any other error goes to
-// [Config.OnError] or, by default, is answered with a page for a person, or one
-// line of text for a script, with the status of [StatusCode].
+// page, Error redirects to the sign-in and back, at most three times a minute.
+// Any other error goes to [Config.OnError] or, by default, is answered with a
+// page for a person, or one line of text for a script, with the status of
+// [StatusCode].
 func (h *Handler) Error(w http.ResponseWriter, r *http.Request, err error) {
 	next := h.next(r)
-	if errors.Is(err, piecesauth.ErrSignInRequired) && isPage(r) {
+	if errors.Is(err, piecesauth.ErrSignInRequired) && isPage(r) && !h.goesRound(r) {
 		noStore(w)
 		redirect(w, h.signInURL(next))
 		return
@@ -107,18 +108,24 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error, next s
 		_, _ = io.WriteString(w, plainly(err)+"\n")
 		return
 	}
-	title, link, label := "Signing in did not work", h.signInURL(next), "Try again"
+	title, text, link, label := "Signing in did not work", plainly(err), h.signInURL(next), "Try again"
 	var signOut *signOutError
 	switch {
 	case errors.As(err, &signOut):
 		title, link, label = "You are signed out in this browser only", h.logoutURL(), "Finish signing out"
 	case errors.Is(err, ErrCrossOrigin):
 		title, link, label = "Nothing was done", h.origin+h.home, "Go to the start page"
-	case errors.As(err, &e) && e.Op == "token":
+	case status == http.StatusUnauthorized && r.Method != http.MethodGet && r.Method != http.MethodHead:
+		title, label = "You are not signed in", "Sign in"
+		text += " What you sent was not carried out: send it again afterwards."
+	case e != nil && (e.Op == "token" || e.Op == "userinfo") && status != http.StatusUnauthorized:
 		title = "This did not work"
+		if next != "" {
+			link = h.origin + next // to sign in anew would not help
+		}
 	}
 	w.WriteHeader(status)
-	page.Page{Title: title, Text: plainly(err), Link: link, Label: label}.Write(w)
+	page.Page{Title: title, Text: text, Link: link, Label: label}.Write(w)
 }
 
 // plainly returns the text of an error for the person rather than for a

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -35,7 +36,8 @@ type Session struct {
 }
 
 // TokenSource returns the source of the session's access tokens, which all its
-// requests share, or nil without [Config.Tokens]. Pass its errors to
+// requests share, or nil without [Config.Tokens]. Its Client calls an API as the
+// person, and its UserInfo returns their profile. Pass its errors to
 // [Handler.Error].
 func (s *Session) TokenSource() *piecesauth.TokenSource { return s.source }
 
@@ -55,13 +57,14 @@ type sessionKey struct{ h *Handler }
 
 // Require serves next to people who are signed in. Others are redirected to the
 // sign-in and back if they ask for a page; any other request, such as one by a
-// script or by POST, is answered with 401. A request that changes something and
-// comes from a page of another origin is answered with 403. The answers of next
-// are not cached, unless next sets another Cache-Control.
+// script or by POST, is answered with 401. A request that changes something or
+// opens a WebSocket, and comes from a page of another origin, is answered with
+// 403. The answers of next are not cached, unless next sets another
+// Cache-Control.
 func (h *Handler) Require(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		noStore(w)
-		if h.guard.Check(r) != nil {
+		if h.crossOrigin(r) {
 			h.Error(w, r, ErrCrossOrigin)
 			return
 		}
@@ -75,6 +78,17 @@ func (h *Handler) Require(next http.Handler) http.Handler {
 		}
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), sessionKey{h}, s)))
 	})
+}
+
+// crossOrigin reports whether a page of another origin sent a request that can
+// change something. A WebSocket can, although it begins with a GET.
+func (h *Handler) crossOrigin(r *http.Request) bool {
+	if strings.EqualFold(r.Header.Get("Upgrade"), "websocket") {
+		opening := *r
+		opening.Method = http.MethodPost
+		r = &opening
+	}
+	return h.guard.Check(r) != nil
 }
 
 // Session returns the session of the request. Behind [Handler.Require] there

@@ -38,7 +38,7 @@ func (h *Handler) signIn(w http.ResponseWriter, r *http.Request) {
 	if s, ok := h.readSession(r.Cookies()); ok {
 		p.Previous = s.ID // the callback, which comes from elsewhere, may not bring it
 	}
-	h.makeRoom(w, r)
+	h.makeRoom(w, r, p.Previous)
 	if err := h.setAttempt(w, h.attemptName(attempt.State), p); err != nil {
 		h.fail(w, r, err, next)
 		return
@@ -164,7 +164,7 @@ func (h *Handler) endOthers(r *http.Request, previous string) {
 // signOut ends the session, and then the person's session at the authorization
 // server.
 func (h *Handler) signOut(w http.ResponseWriter, r *http.Request) {
-	if h.guard.Check(r) != nil {
+	if h.crossOrigin(r) {
 		h.fail(w, r, ErrCrossOrigin, "")
 		return
 	}

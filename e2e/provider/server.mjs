@@ -56,6 +56,7 @@ const configuration = {
   expiresWithSession: async () => false,
   // Each use gives a new refresh token; a used one revokes the whole grant.
   rotateRefreshToken: true,
+  ttl: { AccessToken: Number(process.env.ACCESS_TOKEN_TTL ?? 3600) },
   pkce: { required: () => true },
   features: {
     devInteractions: { enabled: true },
@@ -66,10 +67,24 @@ const configuration = {
   jwks: { keys: [{ ...privateKey.export({ format: 'jwk' }), kid: 'e2e', alg: 'RS256', use: 'sig' }] },
 };
 
+// What the token endpoint did, by account, for the tests to ask for at /seen.
+const seen = { refreshed: {}, expires: {}, refused: [] };
+const watch = (provider) => {
+  provider.on('grant.success', ({ oidc }) => {
+    if (oidc.params.grant_type === 'refresh_token') {
+      const { accountId } = oidc.entities.Account;
+      seen.refreshed[accountId] = (seen.refreshed[accountId] ?? 0) + 1;
+    }
+  });
+  provider.on('grant.error', (_ctx, error) => seen.refused.push(error.message));
+  provider.on('access_token.saved', ({ accountId, exp }) => { seen.expires[accountId] = exp; });
+  return provider;
+};
+
 const server = createServer();
 server.listen(0, '127.0.0.1', () => {
   const issuer = `http://127.0.0.1:${server.address().port}/`; // ends in a slash, as Auth0's do
-  const callback = new Provider(issuer, configuration).callback();
+  const callback = watch(new Provider(issuer, configuration)).callback();
   server.on('request', (req, res) => {
     // Auth0 calls the parameter returnTo; the rest of the logout is oidc-provider's.
     const url = new URL(req.url, issuer);
@@ -78,6 +93,10 @@ server.listen(0, '127.0.0.1', () => {
       url.searchParams.delete('returnTo');
       url.searchParams.set('post_logout_redirect_uri', returnTo);
       req.url = url.pathname + url.search;
+    }
+    if (url.pathname === '/seen') {
+      res.end(JSON.stringify(seen));
+      return;
     }
     callback(req, res);
   });

@@ -82,7 +82,7 @@ func notesAPI(server *piecesauthtest.Server) http.Handler {
 func attributeOf(span sdktrace.ReadOnlySpan, key attribute.Key) string {
 	for _, attr := range span.Attributes() {
 		if attr.Key == key {
-			return attr.Value.Emit()
+			return attr.Value.String()
 		}
 	}
 	return ""

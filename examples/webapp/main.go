@@ -42,6 +42,7 @@ func main() {
 	flag.StringVar(&config.ClientID, "client-id", "", "client ID, as registered; the callback is the -url and /auth/callback")
 	flag.StringVar(&config.Audience, "audience", "", "the API that tokens are for")
 	flag.StringVar(&config.Issuer, "issuer", "", "the issuer of ID tokens")
+	mode := flag.String("response-mode", "", "form_post, the default, or query")
 	flag.Parse()
 	listener := must(new(net.ListenConfig).Listen(context.Background(), "tcp", *addr))
 	*url = cmp.Or(*url, "http://"+listener.Addr().String())
@@ -51,6 +52,7 @@ func main() {
 			ReturnToURLs: []string{*url + "/"}, RedirectURLs: []string{*url + "/auth/callback"},
 		}).Config()
 	}
+	config.ResponseMode = piecesauth.ResponseMode(*mode)
 	var keys [][]byte
 	random := (rand.Text() + rand.Text())[:43] + "=" // for this run alone
 	for key := range strings.SplitSeq(cmp.Or(os.Getenv("WEBAPP_KEYS"), random), ",") {
@@ -66,19 +68,18 @@ func main() {
 func app(signIn *web.Handler) http.Handler {
 	page := template.Must(template.New("").Parse(`<!doctype html><html lang="en"><meta charset="utf-8"><title>Web application</title>
 <meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
+<style>body{max-width:32rem;margin:15vh auto;padding:0 1.5rem;font:1.1rem/1.5 system-ui}</style><h1>Web application</h1>
 {{with .Session}}<p>Signed in as <strong id="name">{{or .Name .Subject}}</strong>. <a href="/account">Your account</a></p>
 <form method="post" action="/auth/signout"><button>Sign out</button></form>
 {{else}}<p><a id="signin" href="/auth/signin">Sign in with Pieces</a></p>{{end}}{{with .Profile}}<p>Your subject is {{.Sub}}.</p>{{end}}`))
-	show := func(w http.ResponseWriter, session *web.Session, profile *piecesauth.User) {
+	show := func(w http.ResponseWriter, r *http.Request, profile *piecesauth.User) {
+		session, _ := signIn.Session(r)
 		w.Header().Set("Cache-Control", "no-store")
 		_ = page.Execute(w, map[string]any{"Session": session, "Profile": profile})
 	}
 	mux := http.NewServeMux()
 	mux.Handle("/auth/", signIn)
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		session, _ := signIn.Session(r)
-		show(w, session, nil)
-	})
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) { show(w, r, nil) })
 	mux.Handle("GET /account", signIn.Require(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		session, _ := signIn.Session(r)
 		profile, err := session.TokenSource().UserInfo(r.Context()) // another API: session.TokenSource().Client(nil)
@@ -86,7 +87,7 @@ func app(signIn *web.Handler) http.Handler {
 			signIn.Error(w, r, err)
 			return
 		}
-		show(w, session, profile)
+		show(w, r, profile)
 	})))
 	return mux
 }

@@ -77,6 +77,8 @@ func TestPrintable(t *testing.T) {
 		" a\r\nb\tc\x00d\x1b[0m ": "a  b c d [0m",
 		"a\u2028b\u202ec\ufeff":   "a b c",
 		"no UTF-8: \xff":          "no UTF-8: \ufffd",
+		strings.Repeat("a", 300):  strings.Repeat("a", 300),
+		strings.Repeat("a", 301):  strings.Repeat("a", 300) + "…",
 	} {
 		assert.Equal(t, want, Printable(text))
 	}

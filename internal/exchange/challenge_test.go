@@ -39,6 +39,8 @@ func TestChallenges(t *testing.T) {
 		{[]string{`Bearer error="invalid_token`}, []Challenge{{"bearer", parameters{"error": "invalid_token"}}}},
 		{[]string{`Bearer error="x\`}, []Challenge{{"bearer", parameters{"error": `x\`}}}},
 		{[]string{`Bearer error=`}, []Challenge{{"bearer", parameters{"error": ""}}}},
+		{[]string{`Bearer error= , scope=openid`, "Basic realm=\tx=y"}, []Challenge{{"bearer", parameters{"error": "", "scope": "openid"}}, {"basic", parameters{"realm": "x=y"}}}},
+		{[]string{"Bearer !#$%&'*+-.^_`|~09azAZ=x"}, []Challenge{{"bearer", parameters{"!#$%&'*+-.^_`|~09azaz": "x"}}}},
 		{[]string{`error="of no scheme"`}, nil},
 		{[]string{`,, ;"loose" Bearer,error=x`}, []Challenge{{"bearer", parameters{"error": "x"}}}},
 		{[]string{"Bearer\terror=x\t,\trealm=y"}, []Challenge{{"bearer", parameters{"error": "x", "realm": "y"}}}},

@@ -127,7 +127,7 @@ type jsonField struct {
 func fieldsOf(t reflect.Type) (fields []jsonField) {
 	for _, f := range reflect.VisibleFields(t) {
 		tag, _, _ := strings.Cut(f.Tag.Get("json"), ",")
-		if f.IsExported() && f.Tag.Get("json") != "-" && (!f.Anonymous || tag != "") {
+		if f.IsExported() && (!f.Anonymous || tag != "") {
 			fields = append(fields, jsonField{cmp.Or(tag, f.Name), tag != "", f.Type})
 		}
 	}

@@ -1,7 +1,7 @@
 package main
 
 import (
-	"encoding/json"
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -135,7 +135,13 @@ func (c *contract) schema(s *yaml.Node, at place) map[string]string {
 		owner = at.String()
 	}
 	must := texts(get(s, "required"))
-	for name, p := range pairs(get(s, "properties")) {
+	fields := maps.Collect(pairs(get(s, "properties")))
+	for _, name := range must {
+		if fields[name] == nil { // demanded, and nowhere described
+			fields[name] = mapping()
+		}
+	}
+	for name, p := range fields {
 		field := place{"field", owner, name}
 		c.nodes[field] = p
 		c.facts[field] = c.schema(p, field)
@@ -164,7 +170,8 @@ func (c *contract) schema(s *yaml.Node, at place) map[string]string {
 
 // flat returns a schema with the parts of its allOf, those it refers to
 // included, said in the schema itself, which is the same. A field that only
-// wraps a reference stays one; so does what contradicts the schema.
+// wraps a reference stays one; a schema whose parts contradict each other stays
+// as it is.
 func (c *contract) flat(s *yaml.Node, named bool, above []string) *yaml.Node {
 	parts := items(get(s, "allOf"))
 	if len(parts) == 0 {
@@ -176,24 +183,11 @@ func (c *contract) flat(s *yaml.Node, named bool, above []string) *yaml.Node {
 		set(out, "$ref", ref)
 		return out
 	}
-	var left []*yaml.Node
 	for _, part := range parts {
-		whole := part
-		if ref := get(part, "$ref"); ref != nil {
-			if whole = lookup(c.root, ref.Value); whole == nil || slices.Contains(above, ref.Value) {
-				left = append(left, part)
-				continue
-			}
-			whole = c.flat(whole, true, append(slices.Clone(above), ref.Value))
-		} else {
-			whole = c.flat(whole, true, above)
+		ref := text(get(part, "$ref"))
+		if ref != "" && slices.Contains(above, ref) || !absorb(out, c.flat(resolve(c.root, part), true, append(slices.Clone(above), ref))) {
+			return s
 		}
-		if !absorb(out, whole) {
-			left = append(left, part)
-		}
-	}
-	if len(left) > 0 {
-		set(out, "allOf", sequence(left...))
 	}
 	return out
 }
@@ -222,7 +216,10 @@ func absorb(out, part *yaml.Node) bool {
 
 func (c *contract) typeOf(s *yaml.Node) string {
 	s = c.flat(s, false, nil)
-	if s == nil {
+	switch always, said := boolean(s); {
+	case said && !always: // a schema of OpenAPI 3.1
+		return "nothing"
+	case s == nil:
 		return "anything"
 	}
 	t, null := text(get(s, "type")), isTrue(get(s, "nullable"))
@@ -278,24 +275,15 @@ func (c *contract) content(body *yaml.Node, at place) map[string]string {
 }
 
 func security(n *yaml.Node) string {
-	var out []string
+	var either []string
 	for _, requirement := range items(n) {
 		var all []string
 		for name, scopes := range pairs(requirement) {
-			if of := texts(scopes); len(of) > 0 {
-				name += " (" + strings.Join(sorted(of), ", ") + ")"
-			}
-			all = append(all, name)
+			all = append(all, strings.TrimSuffix(name+" ("+strings.Join(sorted(texts(scopes)), ", ")+")", " ()"))
 		}
-		if len(all) == 0 {
-			all = []string{"none"}
-		}
-		out = append(out, strings.Join(sorted(all), " and "))
+		either = append(either, cmp.Or(strings.Join(sorted(all), " and "), "none"))
 	}
-	if len(out) == 0 {
-		return "none"
-	}
-	return strings.Join(sorted(out), " or ")
+	return cmp.Or(strings.Join(sorted(either), " or "), "none")
 }
 
 func required(yes bool) string {
@@ -308,14 +296,10 @@ func required(yes bool) string {
 func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }
 
 func compact(n *yaml.Node) string {
-	if n.Kind == yaml.ScalarNode {
+	if n.Kind == yaml.ScalarNode && (n.Tag != "!!float" || !strings.ContainsAny(n.Value, ".eE")) {
 		return n.Value
 	}
-	b, err := json.Marshal(value(n))
-	if err != nil {
-		return "?"
-	}
-	return string(b)
+	return canonical(n)
 }
 
 // changes compares two documents, a line a fact.
@@ -329,33 +313,25 @@ func changes(was, is *yaml.Node) []string {
 
 // compare says what changed, a line a fact.
 func compare(before, after facts) (lines []string) {
-	byName := func(a, b place) int { return strings.Compare(a.String(), b.String()) }
-	lacks := func(other facts) func(place) bool { return func(p place) bool { return other[p] != nil } }
-	gone := slices.DeleteFunc(slices.SortedFunc(maps.Keys(before), byName), lacks(after))
-	fresh := slices.DeleteFunc(slices.SortedFunc(maps.Keys(after), byName), lacks(before))
-	// What belongs to something that is gone, or new, isn't said again.
-	gone, fresh = outermost(gone), outermost(fresh)
+	gone, fresh := before.without(after), after.without(before)
 	alike := func(p, o place) bool {
 		return o.kind == p.kind && o.in == p.in && o.kind != "server" && o.kind != "response" &&
 			maps.Equal(before[p], after[o]) && maps.EqualFunc(before.fields(p), after.fields(o), maps.Equal[map[string]string])
 	}
 	renamed := map[place]bool{}
 	for _, p := range gone {
-		var names []string
-		var only place
-		for _, o := range fresh {
-			if alike(p, o) {
-				names, only = append(names, o.name), o
-			}
-		}
-		rivals := slices.DeleteFunc(slices.Clone(gone), func(q place) bool { return !alike(q, only) })
+		of := slices.DeleteFunc(slices.Clone(fresh), func(o place) bool { return !alike(p, o) })
 		switch {
-		case len(names) == 0:
+		case len(of) == 0:
 			lines = append(lines, fmt.Sprintf("%s: gone", p))
-		case len(names) == 1 && len(rivals) == 1:
-			lines = append(lines, fmt.Sprintf("%s: gone; %s, new there, is alike in all else: renamed?", p, only.name))
-			renamed[only] = true
-		default:
+		case len(of) == 1 && !slices.ContainsFunc(gone, func(q place) bool { return q != p && alike(q, of[0]) }):
+			lines = append(lines, fmt.Sprintf("%s: gone; %s, new there, is alike in all else: renamed?", p, of[0].name))
+			renamed[of[0]] = true
+		default: // all candidates
+			var names []string
+			for _, o := range of {
+				names = append(names, o.name)
+			}
 			lines = append(lines, fmt.Sprintf("%s: gone; of what is new there, alike in all else: %s: renamed?", p, strings.Join(names, " or ")))
 		}
 	}
@@ -365,15 +341,11 @@ func compare(before, after facts) (lines []string) {
 		}
 	}
 	for p, old := range before {
-		now := after[p]
-		if now == nil {
-			continue
-		}
 		all := maps.Clone(old)
-		maps.Copy(all, now)
+		maps.Copy(all, after[p])
 		for k := range all {
-			if old[k] != now[k] {
-				lines = append(lines, fmt.Sprintf("%s: %s", p, change(k, old[k], now[k])))
+			if after[p] != nil && old[k] != after[p][k] {
+				lines = append(lines, fmt.Sprintf("%s: %s", p, change(k, old[k], after[p][k])))
 			}
 		}
 	}
@@ -384,11 +356,13 @@ func compare(before, after facts) (lines []string) {
 	return lines
 }
 
-// outermost leaves out the places that belong to a schema or an operation
-// among them.
-func outermost(places []place) []place {
-	return slices.DeleteFunc(slices.Clone(places), func(p place) bool {
-		return slices.ContainsFunc(places, func(o place) bool {
+// without returns the places that others lack. What belongs to a schema or an
+// operation among them isn't said again.
+func (f facts) without(others facts) []place {
+	lacking := slices.SortedFunc(maps.Keys(f), func(a, b place) int { return strings.Compare(a.String(), b.String()) })
+	lacking = slices.DeleteFunc(lacking, func(p place) bool { return others[p] != nil })
+	return slices.DeleteFunc(slices.Clone(lacking), func(p place) bool {
+		return slices.ContainsFunc(lacking, func(o place) bool {
 			return o.in == "" && (o.name == p.in || strings.HasPrefix(p.in, o.name+".")) && (o.kind == "schema" || o.kind == "operation")
 		})
 	})
@@ -451,15 +425,11 @@ func change(k, old, now string) string {
 	case k == "enum" && old != "" && now != "":
 		was, is := strings.Split(old, "\n"), strings.Split(now, "\n")
 		var parts []string
-		for _, v := range is {
-			if !slices.Contains(was, v) {
-				parts = append(parts, "gained "+v)
-			}
+		for _, v := range missing(is, was) {
+			parts = append(parts, "gained "+v)
 		}
-		for _, v := range was {
-			if !slices.Contains(is, v) {
-				parts = append(parts, "lost "+v)
-			}
+		for _, v := range missing(was, is) {
+			parts = append(parts, "lost "+v)
 		}
 		return "enum " + strings.Join(parts, ", ")
 	case now == "":
@@ -477,8 +447,5 @@ func describe(properties map[string]string) string {
 			parts = append(parts, v)
 		}
 	}
-	if len(parts) == 0 {
-		return ""
-	}
-	return " (" + strings.Join(parts, ", ") + ")"
+	return strings.TrimSuffix(" ("+strings.Join(parts, ", ")+")", " ()")
 }

@@ -1,15 +1,12 @@
 package main
 
 import (
-	"bytes"
-	"context"
 	"fmt"
 	"net/url"
 	"path"
 	"slices"
 	"strings"
 
-	"github.com/speakeasy-api/openapi/openapi"
 	"gopkg.in/yaml.v3"
 )
 
@@ -21,19 +18,28 @@ const tag = "Auth0"
 
 var methods = []string{"get", "put", "post", "delete", "options", "head", "patch", "trace"}
 
+// A cutter takes from a document the four operations and what they reach.
+type cutter struct {
+	full, root *yaml.Node
+	inlined    int
+}
+
 // cut returns a document of the four operations and what they reach, each
 // operation with the security and the parameters that hold for it.
-func cut(ctx context.Context, full *yaml.Node) (root *yaml.Node, notes []string, err error) {
+func cut(full *yaml.Node) (root *yaml.Node, notes []string, err error) {
+	c := cutter{full: full, root: mapping(scalar("openapi"), get(full, "openapi"), scalar("info"), clone(get(full, "info")))}
+	if servers := get(full, "servers"); servers != nil {
+		set(c.root, "servers", clone(servers))
+	}
+	set(c.root, "tags", sequence(mapping(scalar("name"), scalar(tag))))
 	found := map[string]int{}
 	tagged, total := []string{}, 0
-	paths := mapping()
 	for route, item := range pairs(get(full, "paths")) {
 		if ref := get(item, "$ref"); ref != nil {
-			if item = lookup(full, ref.Value); item == nil {
-				return nil, nil, fmt.Errorf("the path %s is a reference to %s, which is not in the document: bundle it first", route, ref.Value)
+			if item, err = follow(full, item); err != nil {
+				return nil, nil, fmt.Errorf("the path %s: %w", route, err)
 			}
 		}
-		kept := mapping()
 		for _, method := range methods {
 			op := get(item, method)
 			if op == nil {
@@ -49,14 +55,13 @@ func cut(ctx context.Context, full *yaml.Node) (root *yaml.Node, notes []string,
 			}
 			found[id]++
 			op = clone(op)
-			inherit(full, item, op)
-			if err := inline(full, op); err != nil {
-				return nil, nil, err
+			if err = c.inherit(item, op); err == nil {
+				err = c.bring(op)
 			}
-			set(kept, method, op)
-		}
-		if len(kept.Content) > 0 {
-			set(paths, route, kept)
+			if err != nil {
+				return nil, nil, fmt.Errorf("%s: %w", id, err)
+			}
+			set(c.under("paths", route), method, op)
 		}
 	}
 	if err := eachOnce(found, tagged, total); err != nil {
@@ -65,22 +70,25 @@ func cut(ctx context.Context, full *yaml.Node) (root *yaml.Node, notes []string,
 	if len(tagged) > 0 {
 		notes = append(notes, fmt.Sprintf("The document has further operations with the tag %s, which are not taken over: %s. Who wants one adds it to tools/adopt/cut.go.", tag, strings.Join(tagged, ", ")))
 	}
+	for name, s := range pairs(get(c.root, "components", "schemas")) {
+		if err := based(c.root, s, []string{name}); err != nil {
+			return nil, nil, err
+		}
+	}
+	return c.root, append(notes, fmt.Sprintf("Cut from %d operations to %d, and from %d schemas to %d.", total, len(operations),
+		len(keys(get(full, "components", "schemas"))), len(keys(get(c.root, "components", "schemas"))))), nil
+}
 
-	root = mapping(scalar("openapi"), get(full, "openapi"), scalar("info"), clone(get(full, "info")))
-	if servers := get(full, "servers"); servers != nil {
-		set(root, "servers", clone(servers))
+// under returns a mapping of the cut document, which it makes if need be.
+func (c *cutter) under(path ...string) *yaml.Node {
+	n := c.root
+	for _, key := range path {
+		if get(n, key) == nil {
+			set(n, key, mapping())
+		}
+		n = get(n, key)
 	}
-	set(root, "tags", sequence(mapping(scalar("name"), scalar(tag))))
-	set(root, "paths", paths)
-	if components := get(full, "components"); components != nil {
-		set(root, "components", components)
-	}
-	if root, err = clean(ctx, root); err != nil {
-		return nil, nil, err
-	}
-	notes = append(notes, fmt.Sprintf("Cut from %d operations to %d, and from %d schemas to %d.", total, len(operations),
-		len(keys(get(full, "components", "schemas"))), len(keys(get(root, "components", "schemas")))))
-	return root, notes, resolved(root)
+	return n
 }
 
 func eachOnce(found map[string]int, tagged []string, total int) error {
@@ -100,115 +108,107 @@ func eachOnce(found map[string]int, tagged []string, total int) error {
 	return nil
 }
 
-// clean drops the components that no path reaches.
-func clean(ctx context.Context, root *yaml.Node) (*yaml.Node, error) {
-	var data bytes.Buffer
-	if err := yaml.NewEncoder(&data).Encode(root); err != nil {
-		return nil, err
-	}
-	doc, _, err := openapi.Unmarshal(ctx, &data, openapi.WithSkipValidation())
-	if err != nil {
-		return nil, err
-	}
-	if err := openapi.Clean(ctx, doc); err != nil {
-		return nil, err
-	}
-	data.Reset()
-	if err := openapi.Marshal(ctx, doc, &data); err != nil {
-		return nil, err
-	}
-	cleaned, _, err := parse(data.Bytes())
-	return cleaned, err
-}
-
 // inherit adds to an operation what it takes from its path and its document.
-func inherit(full, item, op *yaml.Node) {
+func (c *cutter) inherit(item, op *yaml.Node) error {
 	set(op, "tags", sequence(scalar(tag)))
 	if get(op, "security") == nil {
-		security := clone(get(full, "security"))
-		if security == nil {
-			security = sequence()
+		set(op, "security", sequence(items(clone(get(c.full, "security")))...))
+	}
+	for _, requirement := range items(get(op, "security")) {
+		for name := range pairs(requirement) {
+			scheme := resolve(c.full, get(c.full, "components", "securitySchemes", name))
+			if scheme == nil {
+				return fmt.Errorf("the security scheme %s is not in the document: ask for a document that is whole", name)
+			}
+			set(c.under("components", "securitySchemes"), name, clone(scheme))
 		}
-		set(op, "security", security)
 	}
 	if servers := get(item, "servers"); servers != nil && get(op, "servers") == nil {
 		set(op, "servers", clone(servers))
 	}
-	own := get(op, "parameters")
-	if own == nil {
-		own = sequence()
-	}
-	for _, p := range items(get(item, "parameters")) {
-		if !slices.ContainsFunc(own.Content, func(o *yaml.Node) bool {
-			return identity(resolve(full, o)) == identity(resolve(full, p))
-		}) {
-			own.Content = append(own.Content, clone(p))
-		}
-	}
-	if len(own.Content) > 0 {
-		set(op, "parameters", own)
-	} else {
-		remove(op, "parameters")
-	}
-}
-
-// inline puts in place what an operation refers to, but for schemas, which have
-// names in Go: said here or there, it is the same contract.
-func inline(full, op *yaml.Node) error {
-	return walk(op, object, func(n *yaml.Node) error {
-		ref := text(get(n, "$ref"))
-		if ref == "" || strings.HasPrefix(ref, "#/components/schemas/") {
-			return nil
-		}
-		if _, err := pointer(ref); err != nil {
-			return err
-		}
-		target := resolve(full, n)
-		if target == nil {
-			return fmt.Errorf("the reference %s leads nowhere: ask for a document that is whole", ref)
-		}
-		*n = *clone(target)
-		return nil
-	})
-}
-
-// resolved sees to it that every reference leads somewhere in the document.
-func resolved(root *yaml.Node) error {
-	for name, s := range pairs(get(root, "components", "schemas")) {
-		if err := based(root, s, []string{name}); err != nil {
-			return err
-		}
-	}
-	return walk(root, object, func(n *yaml.Node) error {
-		ref := get(n, "$ref")
-		if ref == nil || ref.Kind != yaml.ScalarNode {
-			return nil
-		}
-		steps, err := pointer(ref.Value)
-		switch {
+	known := map[string]bool{}
+	all := sequence()
+	for i, p := range slices.Concat(items(get(op, "parameters")), items(get(item, "parameters"))) {
+		p, err := follow(c.full, p)
+		switch key := identity(p); {
 		case err != nil:
 			return err
-		case steps[0] != "components" || len(steps) != 3:
-			return fmt.Errorf("the reference %s does not lead to a component: say there what it leads to", ref.Value)
-		case lookup(root, ref.Value) == nil:
-			return fmt.Errorf("the reference %s leads nowhere: ask for a document that is whole", ref.Value)
-		case resolve(root, n) == nil:
-			return fmt.Errorf("%s is a reference that leads to itself, or nowhere: mend it in the document", strings.Join(steps[1:], " "))
+		case !known[key]:
+			all.Content = append(all.Content, clone(p))
+			known[key] = true
+		case i < len(items(get(op, "parameters"))):
+			return fmt.Errorf("the parameter %s stands there twice: mend it in the document", text(get(p, "name")))
+		}
+	}
+	remove(op, "parameters")
+	if len(all.Content) > 0 {
+		set(op, "parameters", all)
+	}
+	return nil
+}
+
+// bring puts in place what a part of the document refers to, but for schemas,
+// which have names in Go and come along under theirs: said here or there, all
+// else is the same contract.
+func (c *cutter) bring(part *yaml.Node) error {
+	return walk(part, object, func(n *yaml.Node) error {
+		refs := []*yaml.Node{get(n, "$ref")}
+		if get(n, "propertyName") != nil { // a discriminator
+			for _, ref := range pairs(get(n, "mapping")) {
+				if !strings.ContainsAny(ref.Value, "/#") {
+					ref.Value = schemas + ref.Value
+				}
+				refs = append(refs, ref)
+			}
+		}
+		for _, ref := range refs {
+			if ref == nil || ref.Kind != yaml.ScalarNode {
+				continue
+			}
+			steps, err := pointer(ref.Value)
+			if err != nil {
+				return err
+			}
+			if steps[0] != "components" || len(steps) != 3 {
+				return fmt.Errorf("the reference %s does not lead to a component: say there what it leads to", ref.Value)
+			}
+			target, err := follow(c.full, mapping(scalar("$ref"), ref))
+			if err != nil {
+				return err
+			}
+			if steps[1] != "schemas" {
+				if c.inlined++; c.inlined > 1000 {
+					return fmt.Errorf("the reference %s leads back to itself: mend it in the document", ref.Value)
+				}
+				*n = *clone(target)
+				continue
+			}
+			ref.Value = schemas + steps[2]
+			if brought := c.under("components", "schemas"); get(brought, steps[2]) == nil {
+				target = clone(get(c.full, steps...))
+				set(brought, steps[2], target)
+				if err := c.bring(target); err != nil {
+					return err
+				}
+			}
 		}
 		return nil
 	})
 }
 
-// based sees to it that no schema is its own base.
+// based sees to it that no schema is its own base, or a list of itself.
 func based(root, s *yaml.Node, above []string) error {
-	for _, part := range items(get(s, "allOf")) {
+	if s == nil {
+		return nil
+	}
+	for _, part := range append(slices.Clone(items(get(s, "allOf"))), get(s, "items")) {
 		below := slices.Clone(above)
 		if ref := get(part, "$ref"); ref != nil {
 			name := path.Base(ref.Value)
-			if part = resolve(root, part); slices.Contains(above, name) {
+			if slices.Contains(above, name) {
 				return fmt.Errorf("the schema %s is built of itself: mend it in the document", name)
 			}
-			below = append(below, name)
+			part, below = resolve(root, part), append(below, name)
 		}
 		if err := based(root, part, below); err != nil {
 			return err
@@ -217,9 +217,14 @@ func based(root, s *yaml.Node, above []string) error {
 	return nil
 }
 
+const schemas = "#/components/schemas/"
+
 // pointer splits a reference within the document.
 func pointer(ref string) ([]string, error) {
 	fragment, ok := strings.CutPrefix(ref, "#/")
+	if !ok && strings.HasPrefix(ref, "#") {
+		return nil, fmt.Errorf("the reference %s is no path within the document: write it as %s…", ref, schemas)
+	}
 	if !ok {
 		return nil, fmt.Errorf("the reference %s leads out of the document: bundle it first", ref)
 	}
@@ -233,33 +238,39 @@ func pointer(ref string) ([]string, error) {
 	return steps, nil
 }
 
-func lookup(root *yaml.Node, ref string) *yaml.Node {
-	steps, err := pointer(ref)
-	if err != nil {
-		return nil
-	}
-	return get(root, steps...)
-}
-
-// resolve follows a reference to its end.
-func resolve(root, n *yaml.Node) *yaml.Node {
-	for range 32 {
-		ref := get(n, "$ref")
-		if ref == nil {
-			return n
+// follow follows a reference to its end.
+func follow(root, n *yaml.Node) (*yaml.Node, error) {
+	for seen := map[string]bool{}; get(n, "$ref") != nil; {
+		ref := get(n, "$ref").Value
+		steps, err := pointer(ref)
+		switch n = get(root, steps...); {
+		case err != nil:
+			return nil, err
+		case n == nil:
+			return nil, fmt.Errorf("the reference %s leads nowhere: ask for a document that is whole", ref)
+		case seen[ref]:
+			return nil, fmt.Errorf("%s is a reference that leads to itself, or nowhere: mend it in the document", strings.Join(steps[1:], " "))
 		}
-		n = lookup(root, ref.Value)
+		seen[ref] = true
 	}
-	return nil
+	return n, nil
 }
 
-// simplify drops from a cut document what says nothing, and writes one way what
-// can be written in two.
+func resolve(root, n *yaml.Node) *yaml.Node {
+	n, _ = follow(root, n)
+	return n
+}
+
+// simplify drops from a document what says nothing, and writes one way what can
+// be written in two.
 func simplify(root *yaml.Node) {
 	_ = walk(root, object, func(n *yaml.Node) error {
 		for k, v := range pairs(n) {
-			if strings.HasPrefix(k, "x-") || k == "externalDocs" || unsaid(n, k, v) {
+			if strings.HasPrefix(k, "x-") || k == "externalDocs" || !opaque[k] && v.Tag == "!!null" || unsaid(n, k, v) {
 				remove(n, k)
+			} else if flags[k] && isTrue(v) { // which YAML spells in several ways
+				v.SetString("true")
+				v.Tag = "!!bool"
 			}
 		}
 		if t := get(n, "type"); len(items(t)) == 1 {
@@ -268,6 +279,12 @@ func simplify(root *yaml.Node) {
 		if c := get(n, "const"); c != nil {
 			remove(n, "const")
 			set(n, "enum", sequence(c))
+		}
+		for k, v := range pairs(get(n, "content")) { // in media types, case says nothing
+			if lower := strings.ToLower(k); lower != k && !strings.Contains(k, ";") {
+				remove(get(n, "content"), k)
+				set(get(n, "content"), lower, v)
+			}
 		}
 		return nil
 	})

@@ -2,14 +2,17 @@ package main
 
 import (
 	"bytes"
+	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/speakeasy-api/openapi/yml"
 	yamlv4 "go.yaml.in/yaml/v4"
 	"gopkg.in/yaml.v3"
 )
@@ -25,72 +28,53 @@ func parse(data []byte) (root *yaml.Node, notes []string, err error) {
 	if err := yaml.Unmarshal(data, &doc); err != nil {
 		// YAML parsers disagree on tabs, inside quoted text above all. There a
 		// tab says no more than a space.
-		if !bytes.ContainsRune(data, '\t') {
-			return nil, nil, err
-		}
 		tabs := bytes.Count(data, []byte("\t"))
 		data = bytes.ReplaceAll(data, []byte("\t"), []byte("        "))
-		if yaml.Unmarshal(data, &doc) != nil {
-			return nil, nil, err
+		if tabs == 0 || yaml.Unmarshal(data, &doc) != nil {
+			return nil, nil, fmt.Errorf("%w: mend the document first, or ask for another", err)
 		}
 		notes = append(notes, fmt.Sprintf("%d tabs, which YAML refuses where they stand, were read as spaces (%v).", tabs, err))
 	}
 	all := yaml.NewDecoder(bytes.NewReader(data))
 	if all.Decode(new(yaml.Node)) == nil && all.Decode(&second) == nil && len(second.Content) > 0 && second.Content[0].Tag != "!!null" {
-		return nil, nil, errors.New("the file holds several documents")
+		return nil, nil, errors.New("the file holds several documents: say which by leaving the others out")
 	}
 	if len(doc.Content) != 1 || doc.Content[0].Kind != yaml.MappingNode {
-		return nil, nil, errors.New("it is no OpenAPI document: its top is not a mapping")
+		return nil, nil, errors.New("it is no OpenAPI document, for its top is not a mapping: ask for another")
 	}
 	// Decoding finds what a tree of nodes passes over: keys that are there twice,
 	// aliases within themselves.
 	var whole any
 	if err := doc.Decode(&whole); err != nil {
-		return nil, nil, fmt.Errorf("%w: mend the document first", err)
+		return nil, nil, fmt.Errorf("%s: mend the document first", strings.Join(strings.Fields(err.Error()), " "))
 	}
 	root = expand(doc.Content[0])
 	switch version := text(get(root, "openapi")); {
-	case strings.HasPrefix(version, "3.0"), strings.HasPrefix(version, "3.1"):
+	case understood.MatchString(version):
 		return root, notes, nil
 	case version != "":
-		return nil, nil, fmt.Errorf("it is OpenAPI %s; 3.0 and 3.1 are understood", version)
+		return nil, nil, fmt.Errorf("it is OpenAPI %s; 3.0 and 3.1 are understood: ask for one of these", version)
 	case get(root, "swagger") != nil:
 		return nil, nil, errors.New("it is Swagger 2.0: convert it to OpenAPI 3.0 first")
 	}
-	return nil, nil, errors.New("it is no OpenAPI document: the key openapi is missing")
+	return nil, nil, errors.New("it is no OpenAPI document, for the key openapi is missing: ask for another")
 }
 
+var understood = regexp.MustCompile(`^3\.[01](\.|$)`)
+
 // expand replaces aliases by what they stand for, and merge keys by what they
-// bring.
+// bring. Keys are names, even where YAML would read a number.
 func expand(n *yaml.Node) *yaml.Node {
-	if n.Kind == yaml.AliasNode {
-		n = n.Alias
+	out := *yml.ResolveAlias(n)
+	out.Anchor = ""
+	if out.Kind == yaml.MappingNode {
+		out.Content = yml.ResolveMergeKeys(out.Content)
 	}
-	out := *n
-	out.Anchor, out.Content = "", nil
-	if n.Kind != yaml.MappingNode {
-		for _, c := range n.Content {
-			out.Content = append(out.Content, expand(c))
-		}
-		return &out
-	}
-	var merged []*yaml.Node
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		v := expand(n.Content[i+1])
-		switch {
-		case n.Content[i].Tag != "!!merge":
-			out.Content = append(out.Content, expand(n.Content[i]), v)
-		case v.Kind == yaml.SequenceNode:
-			merged = append(merged, v.Content...)
-		default:
-			merged = append(merged, v)
-		}
-	}
-	for _, source := range merged {
-		for k, v := range pairs(source) {
-			if get(&out, k) == nil {
-				set(&out, k, v)
-			}
+	out.Content = slices.Clone(out.Content)
+	for i, c := range out.Content {
+		out.Content[i] = expand(c)
+		if out.Kind == yaml.MappingNode && i%2 == 0 && c.Tag != "!!str" {
+			out.Content[i] = plain(c.Value)
 		}
 	}
 	return &out
@@ -98,40 +82,17 @@ func expand(n *yaml.Node) *yaml.Node {
 
 // get returns the value of a key, nil where there is none.
 func get(n *yaml.Node, path ...string) *yaml.Node {
-next:
 	for _, key := range path {
-		if n == nil || n.Kind != yaml.MappingNode {
-			return nil
-		}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			if n.Content[i].Value == key {
-				n = n.Content[i+1]
-				continue next
-			}
-		}
-		return nil
+		_, n, _ = yml.GetMapElementNodes(context.Background(), n, key)
 	}
 	return n
 }
 
 func set(n *yaml.Node, key string, value *yaml.Node) {
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			n.Content[i+1] = value
-			return
-		}
-	}
-	n.Content = append(n.Content, scalar(key), value)
+	yml.CreateOrUpdateMapNodeElement(context.Background(), key, nil, value, n)
 }
 
-func remove(n *yaml.Node, key string) {
-	for i := 0; n != nil && i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			n.Content = slices.Delete(n.Content, i, i+2)
-			return
-		}
-	}
-}
+func remove(n *yaml.Node, key string) { yml.DeleteMapNodeElement(context.Background(), key, n) }
 
 // pairs goes through a mapping in its order.
 func pairs(n *yaml.Node) func(yield func(string, *yaml.Node) bool) {
@@ -176,12 +137,7 @@ func texts(n *yaml.Node) (values []string) {
 	return values
 }
 
-// scalar returns a string's node.
-func scalar(s string) *yaml.Node {
-	var n yaml.Node
-	n.SetString(s)
-	return &n
-}
+func scalar(s string) *yaml.Node { return yml.CreateStringNode(s) }
 
 // boolean reads a boolean, which YAML spells in several ways.
 func boolean(n *yaml.Node) (value, ok bool) {
@@ -193,18 +149,36 @@ func isTrue(n *yaml.Node) bool {
 	return v
 }
 
+// flags are the keys that are false unless they are said.
+var flags = map[string]bool{
+	"required": true, "deprecated": true, "nullable": true, "readOnly": true, "writeOnly": true, "allowEmptyValue": true,
+	"allowReserved": true, "uniqueItems": true, "exclusiveMinimum": true, "exclusiveMaximum": true,
+}
+
 // unsaid reports whether a key of an object says no more with its value than
 // without: OpenAPI's defaults.
 func unsaid(n *yaml.Node, key string, v *yaml.Node) bool {
 	on, isBool := boolean(v)
 	style, explode := serialization(n)
+	if flags[key] && isBool {
+		return !on
+	}
 	switch key {
-	case "required", "deprecated", "nullable", "readOnly", "writeOnly", "allowEmptyValue", "allowReserved", "uniqueItems", "exclusiveMinimum", "exclusiveMaximum", "parameters":
-		return isBool && !on || v.Kind == yaml.SequenceNode && len(v.Content) == 0
+	case "required", "parameters":
+		return v.Kind == yaml.SequenceNode && len(v.Content) == 0
 	case "additionalProperties":
 		return isBool && on || v.Kind == yaml.MappingNode && len(v.Content) == 0
 	case "minLength", "minItems", "minProperties":
 		return v.Value == "0"
+	case "encoding":
+		for _, part := range pairs(v) {
+			for k, says := range pairs(part) {
+				if !unsaid(part, k, says) {
+					return false
+				}
+			}
+		}
+		return v.Kind == yaml.MappingNode
 	case "style":
 		without := clone(n)
 		remove(without, key)
@@ -232,11 +206,11 @@ func serialization(n *yaml.Node) (style, explode string) {
 }
 
 func mapping(content ...*yaml.Node) *yaml.Node {
-	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: content}
+	return yml.CreateMapNode(context.Background(), content)
 }
 
 func sequence(content ...*yaml.Node) *yaml.Node {
-	return &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: content}
+	return yml.CreateOrUpdateSliceNode(context.Background(), content, nil)
 }
 
 func clone(n *yaml.Node) *yaml.Node {
@@ -271,18 +245,19 @@ func bare(n *yaml.Node, kind int) *yaml.Node {
 
 // same compares what two nodes say, not how.
 func same(a, b *yaml.Node) bool {
-	if a == nil || b == nil {
-		return a == b
-	}
-	return reflect.DeepEqual(value(a), value(b))
+	return a == nil && b == nil || a != nil && b != nil && canonical(a) == canonical(b)
 }
 
-func value(n *yaml.Node) any {
+// canonical writes a node as JSON, where 1e3 is 1000 and the order of keys
+// doesn't matter.
+func canonical(n *yaml.Node) string {
 	var v any
-	if n == nil || n.Decode(&v) != nil {
-		return nil
+	err := n.Decode(&v)
+	data, jsonErr := json.Marshal(v)
+	if err != nil || jsonErr != nil {
+		return fmt.Sprintf("%s %v", n.Value, v)
 	}
-	return v
+	return string(data)
 }
 
 // What a mapping of the document maps.

@@ -43,8 +43,10 @@ func main() {
 	flag.Parse()
 	a.test = strings.Fields(*test)
 
-	var err error
+	module, err := filepath.Abs(a.module)
+	a.module = module
 	switch {
+	case err != nil:
 	case *moving != "":
 		err = moveIn(a.module, *moving, flag.Args())
 	case *since != "\x00" && flag.NArg() == 0:
@@ -78,9 +80,6 @@ func (a *adoption) adopt(ctx context.Context, path string) error {
 }
 
 func (a *adoption) try(ctx context.Context, path string) error {
-	if err := a.absolute(); err != nil {
-		return err
-	}
 	if err := recoverMove(a.module); err != nil {
 		return err
 	}
@@ -187,24 +186,29 @@ func updateOf(ctx context.Context, current *yaml.Node, data []byte) (*update, er
 		return nil, fmt.Errorf("cannot be read: %w", err)
 	}
 	u := &update{version: text(get(full, "openapi"))}
-	root, cutNotes, err := cut(ctx, full)
+	simplify(full)
+	root, cutNotes, err := cut(full)
 	if err != nil {
 		return nil, err
 	}
-	u.notes = append(notes, cutNotes...)
-	simplify(root)
-	if v := get(current, "openapi"); strings.HasPrefix(u.version, v.Value[:4]) { // 3.0.0 says what 3.0.3 says
+	if v := get(current, "openapi"); strings.HasPrefix(u.version, v.Value[:3]) { // 3.0.0 says what 3.0.3 says
 		set(root, "openapi", v)
 	}
+	// What the document says of itself is ours too, but for its version.
+	info := clone(get(current, "info"))
+	if v := text(get(full, "info", "version")); v != "" && v != text(get(info, "version")) {
+		set(info, "version", scalar(v)) // which may come as a number
+	}
+	set(root, "info", info)
 	filled, err := fillURLs(current, root)
 	if err != nil {
 		return nil, err
 	}
-	u.notes = append(u.notes, filled...)
+	u.notes = slices.Concat(notes, cutNotes, filled)
 	says := factsOf(root)
 	u.merged = merge(current, root)
 	if u.dropped, err = dropExamples(ctx, u.merged); err != nil {
-		return nil, fmt.Errorf("cut to the contract, it is not valid: %w", err)
+		return nil, fmt.Errorf("cut to the contract, it is not valid: %s: mend it in the document, or ask for one that is", strings.Join(strings.Fields(err.Error()), " "))
 	}
 	if lost := compare(says, factsOf(u.merged)); len(lost) > 0 {
 		return nil, fmt.Errorf("the merge lost something, which is a mistake in tools/adopt: %s", strings.Join(lost, "; "))
@@ -259,11 +263,9 @@ func (a *adoption) contract(ctx context.Context, before, after string) (*differe
 // stop ends an adoption that doesn't work out; by force, what there is of it
 // is taken over nonetheless.
 func (a *adoption) stop(ctx context.Context, tmp, format string, args ...any) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
+	why := fmt.Sprintf(format, args...)
 	if !a.force {
-		return unchanged(format+". To mend it in place, take the files over all the same with FORCE=1", args...)
+		return unchanged("%s. To mend it in place, take the files over all the same with FORCE=1", why)
 	}
 	files, err := generated(filepath.Join(tmp, "before"), filepath.Join(tmp, "after"))
 	if err != nil {
@@ -272,7 +274,7 @@ func (a *adoption) stop(ctx context.Context, tmp, format string, args ...any) er
 	if err := a.move(ctx, tmp, files); err != nil {
 		return err
 	}
-	return fmt.Errorf("%w by force (%s), although "+format, slices.Insert(args, 0, any(errMoved), any(strings.Join(files, ", ")))...)
+	return fmt.Errorf("%w by force (%s), although %s", errMoved, strings.Join(files, ", "), why)
 }
 
 // failed ends an adoption for what a command printed. A full disk is no fault
@@ -285,7 +287,7 @@ func (a *adoption) failed(ctx context.Context, tmp, title, out, why string) erro
 	if s := machine.FindString(out); s != "" {
 		return unchanged("this machine gave out (%s): see %s above", s, title)
 	}
-	return a.stop(ctx, tmp, why)
+	return a.stop(ctx, tmp, "%s", why)
 }
 
 func (a *adoption) take(ctx context.Context, tmp string, files []string) error {
@@ -308,11 +310,6 @@ func unchanged(format string, args ...any) error {
 	return fmt.Errorf("nothing was changed: "+format, args...)
 }
 
-func (a *adoption) absolute() (err error) {
-	a.module, err = filepath.Abs(a.module)
-	return err
-}
-
 func load(path string) (*yaml.Node, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -327,9 +324,6 @@ func load(path string) (*yaml.Node, error) {
 
 // report compares the working tree with a revision.
 func (a *adoption) report(ctx context.Context, revision string) error {
-	if err := a.absolute(); err != nil {
-		return err
-	}
 	if revision == "" {
 		fmt.Fprintln(a.out, "No tag and no origin/main: there is nothing to compare with.")
 		return nil

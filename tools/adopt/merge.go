@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
+	"github.com/speakeasy-api/openapi/yml"
 	"gopkg.in/yaml.v3"
 )
 
@@ -23,12 +24,7 @@ var order = []string{
 // without words, which are ours to write.
 func merge(current, cut *yaml.Node) *yaml.Node {
 	current = clone(current)
-	// What the document says of itself is ours too, but for its version.
-	info := get(current, "info")
-	if v := text(get(cut, "info", "version")); v != "" && v != text(get(info, "version")) {
-		set(info, "version", scalar(v)) // which may come as a number
-	}
-	set(cut, "info", info)
+	set(current, "info", get(cut, "info"))
 	rehouse(get(current, "paths"), get(cut, "paths"))
 	return mergeNode(current, cut, object, "")
 }
@@ -81,37 +77,10 @@ func mergeNode(current, cut *yaml.Node, kind int, key string) *yaml.Node {
 }
 
 func mergeMapping(current, cut *yaml.Node, kind int, key string) *yaml.Node {
-	if ref := get(cut, "$ref"); ref != nil && kind == object { // a description beside it is no fact
+	if get(cut, "$ref") != nil && kind == object { // a description beside it is no fact
 		cut = bare(cut, object)
 	}
-	out := *current
-	out.Content = nil
-	add := func(keyNode, v *yaml.Node) { out.Content = append(out.Content, keyNode, v) }
-
-	for i := 0; i+1 < len(current.Content); i += 2 {
-		k, v := current.Content[i], current.Content[i+1]
-		next := get(cut, k.Value)
-		switch {
-		case kind == object && words[k.Value] && get(cut, "$ref") == nil, key == "scopes" && next != nil:
-			add(k, v)
-		case next != nil && kind == object && opaque[k.Value] && k.Value != "enum":
-			if !same(v, next) {
-				v = bare(next, data)
-			}
-			add(k, v)
-		case next != nil:
-			add(k, mergeNode(v, next, below(kind, k.Value), k.Value))
-		case kind == object && unsaid(current, k.Value, v):
-			add(k, v)
-		}
-	}
-
-	var fresh []string
-	for k := range pairs(cut) {
-		if get(current, k) == nil && (kind == named || !words[k]) {
-			fresh = append(fresh, k)
-		}
-	}
+	fresh := slices.DeleteFunc(keys(cut), func(k string) bool { return get(current, k) != nil })
 	slices.SortStableFunc(fresh, func(a, b string) int {
 		ra, rb := slices.Index(order, a), slices.Index(order, b)
 		if kind == named || ra < 0 && rb < 0 {
@@ -122,21 +91,35 @@ func mergeMapping(current, cut *yaml.Node, kind int, key string) *yaml.Node {
 		}
 		return ra - rb
 	})
-	for _, k := range fresh {
-		v := get(cut, k)
-		if kind == object && opaque[k] {
-			add(scalar(k), bare(v, data))
+	out := *current
+	out.Content = nil
+	for _, k := range slices.Concat(keys(current), fresh) {
+		keyNode, have, known := yml.GetMapElementNodes(context.Background(), current, k)
+		if !known {
+			keyNode = plain(k)
+		}
+		next := get(cut, k)
+		switch ours := kind == object && words[k] && get(cut, "$ref") == nil; {
+		case have != nil && (ours || next == nil && kind == object && unsaid(current, k, have)):
+			next = have
+		case next == nil || kind == object && words[k]:
 			continue
+		case kind == object && opaque[k] && k != "enum" && have != nil && same(have, next):
+			next = have
+		case kind == object && opaque[k] && (k != "enum" || have == nil):
+			next = bare(next, data)
+		case key == "scopes":
+			if next = have; have == nil {
+				next = scalar("") // its words are ours to write
+			}
+		default:
+			next = mergeNode(have, next, below(kind, k), k)
 		}
-		if key == "scopes" {
-			v = scalar("")
-		}
-		v = mergeNode(nil, v, below(kind, k), k)
-		if kind == named && key == "responses" && get(v, "$ref") == nil {
+		if have == nil && kind == named && key == "responses" {
 			// The one description that OpenAPI insists on.
-			v.Content = append([]*yaml.Node{scalar("description"), scalar(answer(k))}, v.Content...)
+			next.Content = append([]*yaml.Node{scalar("description"), scalar(answer(k))}, next.Content...)
 		}
-		add(plain(k), v)
+		out.Content = append(out.Content, keyNode, next)
 	}
 	return &out
 }
@@ -220,7 +203,7 @@ func dropExamples(ctx context.Context, root *yaml.Node) (dropped []string, err e
 		if err != nil {
 			return err
 		}
-		return doc.Validate(ctx, openapi3.EnableExamplesValidation())
+		return doc.Validate(ctx, openapi3.EnableExamplesValidation(), openapi3.DisableSchemaPatternValidation())
 	}
 	if valid() == nil {
 		return nil, nil

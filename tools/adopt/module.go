@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,28 +17,15 @@ import (
 )
 
 // copyModule copies the library, the modules within it included: its tests
-// read their files too.
+// read their files too. In a worktree .git is a file, and leads to the
+// repository.
 func copyModule(ctx context.Context, from, to string) error {
-	return filepath.WalkDir(from, func(path string, d fs.DirEntry, err error) error {
-		if err = errors.Join(err, ctx.Err()); err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(from, path)
-		if err != nil {
-			return err
-		}
-		// In a worktree .git is a file, and leads to the repository.
-		if rel == ".git" || rel == "artifacts" || strings.HasPrefix(rel, stageFolder) || d.Name() == "node_modules" {
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		}
-		if !d.Type().IsRegular() {
-			return nil
-		}
-		return copyFile(path, filepath.Join(to, rel))
-	})
+	const copied = `set -o pipefail; mkdir -p "$0" && tar -c --exclude=./.git --exclude=./artifacts --exclude='./.adopt*' --exclude=node_modules . | tar -x -C "$0"`
+	out, err := command(ctx, from, "bash", "-c", copied, to)
+	if err != nil {
+		return fmt.Errorf("the library can't be copied: %w: %s", err, strings.Join(strings.Fields(out), " "))
+	}
+	return nil
 }
 
 func copyFile(from, to string) error {
@@ -111,9 +96,10 @@ func (a *adoption) tool(ctx context.Context, dir string, args ...string) (string
 	modfile := "-modfile=" + filepath.Join(a.module, "tools", "check", "go.mod")
 	out, err := command(ctx, dir, "go", append([]string{"tool", modfile}, args...)...)
 	if err != nil {
-		return "", fmt.Errorf("%w\n%s", err, out)
+		first, _, _ := strings.Cut(strings.TrimSpace(out), "\n")
+		err = fmt.Errorf("%s fails (%w): %s", args[0], err, strings.TrimPrefix(first, "Error: "))
 	}
-	return out, nil
+	return out, err
 }
 
 // breaks asks oasdiff what of each pair's difference breaks whom. What it rates
@@ -137,7 +123,7 @@ func (a *adoption) breaks(ctx context.Context, pairs [][2]*yaml.Node) (lines []s
 		out, err := a.tool(ctx, a.module, "oasdiff", "changelog", "--format", "json", "--level", "ERR", "--auto-upgrade", "--flatten-allof",
 			"--severity-levels", filepath.Join(a.module, "tools", "check", "oasdiff-levels.txt"), filepath.Join(tmp, "before.yaml"), filepath.Join(tmp, "after.yaml"))
 		if err != nil {
-			return nil, err
+			return nil, fmt.Errorf("%w: mend that in the document, or ask for another", err)
 		}
 		var found []struct{ Text, OperationID string }
 		if err := json.Unmarshal([]byte(out), &found); err != nil {

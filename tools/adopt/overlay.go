@@ -179,7 +179,7 @@ func placesOf(root *yaml.Node, nodes []*yaml.Node) (out []string) {
 }
 
 func missing(of, in []string) []string {
-	return slices.DeleteFunc(of, func(s string) bool { return slices.Contains(in, s) })
+	return slices.DeleteFunc(slices.Clone(of), func(s string) bool { return slices.Contains(in, s) })
 }
 
 // there names what an update would add and what is there already: schemas,

@@ -59,7 +59,7 @@ func run(document, overlay, out string) error {
 func validate(name string, data []byte) error {
 	doc, err := openapi3.NewLoader().LoadFromData(data)
 	if err == nil {
-		err = doc.Validate(context.Background(), openapi3.EnableExamplesValidation())
+		err = doc.Validate(context.Background(), openapi3.EnableExamplesValidation(), openapi3.DisableSchemaPatternValidation())
 	}
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
