@@ -75,6 +75,7 @@ func TestClaims(t *testing.T) {
 		"no quoted case":        {"`TestRoot` \"the last…\"", `page.md:1: TestRoot: no case "the last"`},
 		"by package":            {"All tests are of package web. `TestWeb`", ""},
 		"not of that package":   {"All tests are of package `web`: `TestRoot`", "page.md:1: TestRoot: no such test of web"},
+		"but for one":           {"All tests are of package web, but for `a.TestInternal`: `TestWeb`", ""},
 		"part of a part":        {"# A\n\nTests of the root package.\n\n## B\n\n`TestWeb`", "page.md:7: TestWeb: no such test of ."},
 		"another part":          {"# A\n\nTests of the root package.\n\n# B\n\n`TestWeb`", ""},
 		"several packages":      {"Tests of the package itself, and of `internal`.\n`TestRoot`, `TestInternal`", ""},
