@@ -18,7 +18,7 @@ import (
 	"strings"
 )
 
-const contributing = "CONTRIBUTING.md"
+const contributing = ".github/CONTRIBUTING.md"
 
 func main() {
 	module := flag.String("module", ".", "the repository's `folder`")

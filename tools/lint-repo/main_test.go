@@ -176,7 +176,7 @@ func TestWorkflows(t *testing.T) {
 }
 
 func TestArrows(t *testing.T) {
-	table, err := treeOf(t, map[string]string{"CONTRIBUTING.md": "| package | may import, of ours |\n|---|---|\n" +
+	table, err := treeOf(t, map[string]string{contributing: "| package | may import, of ours |\n|---|---|\n" +
 		"| `root` | `internal/*` |\n| `internal/*`, `seal` | |\n| `web` | `root`, `seal` |\n\n| `loopback` | `web` |\n"}).arrowTable()
 	require.NoError(t, err)
 	for name, test := range map[string]struct {
