@@ -48,10 +48,10 @@ judge() { # module's folder
 
 cd "$clone"
 git checkout -q --detach
-git tag "$version"
 tags=("$version")
 echo "==> $library $version"
-judge .
+judge . # before the tag, since a version that exists is no new one
+git tag "$version"
 for module in "${modules[@]}"; do
 	echo "==> $library/$module $version"
 	cd "$clone/$module"
@@ -65,9 +65,9 @@ for module in "${modules[@]}"; do
 	GOFLAGS="$GOFLAGS -mod=readonly" go build -o /dev/null ./...
 	cd "$clone"
 	git commit -qam "Release $module $version"
+	judge "$module"
 	git tag "$module/$version"
 	tags+=("$module/$version")
-	judge "$module"
 done
 
 echo "==> what users do"
