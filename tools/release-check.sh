@@ -39,11 +39,16 @@ GIT_AUTHOR_NAME=$(git log -1 --format=%an) GIT_AUTHOR_EMAIL=$(git log -1 --forma
 export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
 export GOPROXY GOPRIVATE="$library,$library/*" GOMODCACHE="$cache/mod" GOFLAGS="-modcacherw -trimpath"
 
-# Judges the number by gorelease, from the release before.
+# Judges the number by gorelease, from the release before. Within v0 that lets
+# anything pass, so what breaks callers and keeps the minor version is refused here.
 judge() { # module's folder
-	local base=none prefix=${1#.}
+	local base=none prefix=${1#.} said
 	[ -z "$before" ] || [ -z "$(git tag --list "${prefix:+$prefix/}$before")" ] || base=$before
-	(cd "$1" && "$cache/gorelease" -base="$base" -version="$version")
+	said=$(cd "$1" && "$cache/gorelease" -base="$base" -version="$version") || die "$said"
+	echo "$said"
+	if [ "${base%.*}" = "${version%.*}" ] && awk '/^#/ {on = /^## incompatible changes/} on && /^[^#]/ && !/^Version: value changed/ {found = 1} END {exit !found}' <<<"$said"; then
+		die "$1 breaks callers since $base: raise the minor version"
+	fi
 }
 
 cd "$clone"
