@@ -16,7 +16,7 @@ import (
 // What SECURITY.md says is tested has a test by that name: of the root package,
 // or of the package that stands before the name.
 func TestSecurityNamesTests(t *testing.T) {
-	page, err := os.ReadFile("SECURITY.md")
+	page, err := os.ReadFile(".github/SECURITY.md")
 	require.NoError(t, err)
 	named := regexp.MustCompile("`(?:(\\w+)\\.)?((?:Test|Fuzz)\\w+)(?:/([^`]+))?`").FindAllStringSubmatch(string(page), -1)
 	require.NotEmpty(t, named)

@@ -39,19 +39,24 @@ GIT_AUTHOR_NAME=$(git log -1 --format=%an) GIT_AUTHOR_EMAIL=$(git log -1 --forma
 export GIT_AUTHOR_NAME GIT_AUTHOR_EMAIL GIT_COMMITTER_NAME=$GIT_AUTHOR_NAME GIT_COMMITTER_EMAIL=$GIT_AUTHOR_EMAIL
 export GOPROXY GOPRIVATE="$library,$library/*" GOMODCACHE="$cache/mod" GOFLAGS="-modcacherw -trimpath"
 
-# Judges the number by gorelease, from the release before.
+# Judges the number by gorelease, from the release before. Within v0 that lets
+# anything pass, so what breaks callers and keeps the minor version is refused here.
 judge() { # module's folder
-	local base=none prefix=${1#.}
+	local base=none prefix=${1#.} said
 	[ -z "$before" ] || [ -z "$(git tag --list "${prefix:+$prefix/}$before")" ] || base=$before
-	(cd "$1" && "$cache/gorelease" -base="$base" -version="$version")
+	said=$(cd "$1" && "$cache/gorelease" -base="$base" -version="$version") || die "$said"
+	echo "$said"
+	if [ "${base%.*}" = "${version%.*}" ] && awk '/^#/ {on = /^## incompatible changes/} on && /^[^#]/ && !/^Version: value changed/ {found = 1} END {exit !found}' <<<"$said"; then
+		die "$1 breaks callers since $base: raise the minor version"
+	fi
 }
 
 cd "$clone"
 git checkout -q --detach
-git tag "$version"
 tags=("$version")
 echo "==> $library $version"
-judge .
+judge . # before the tag, since a version that exists is no new one
+git tag "$version"
 for module in "${modules[@]}"; do
 	echo "==> $library/$module $version"
 	cd "$clone/$module"
@@ -65,9 +70,9 @@ for module in "${modules[@]}"; do
 	GOFLAGS="$GOFLAGS -mod=readonly" go build -o /dev/null ./...
 	cd "$clone"
 	git commit -qam "Release $module $version"
+	judge "$module"
 	git tag "$module/$version"
 	tags+=("$module/$version")
-	judge "$module"
 done
 
 echo "==> what users do"

@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -44,20 +43,13 @@ type arrow struct {
 }
 
 func (t *tree) arrowTable() ([]arrow, error) {
-	pages, err := fs.Glob(t, "*"+contributing)
-	if more, _ := fs.Glob(t, ".github/"+contributing); err == nil {
-		pages = append(pages, more...)
-	}
-	if err != nil || len(pages) != 1 {
-		return nil, errors.Join(err, fmt.Errorf("one %s is wanted, there are %d", contributing, len(pages)))
-	}
-	source, err := fs.ReadFile(t, pages[0])
+	source, err := fs.ReadFile(t, contributing)
 	if err != nil {
 		return nil, err
 	}
 	_, source, ok := bytes.Cut(source, []byte("| package | may import, of ours |"))
 	if !ok {
-		return nil, fmt.Errorf("%s has no table of what packages may import", pages[0])
+		return nil, fmt.Errorf("%s has no table of what packages may import", contributing)
 	}
 	source, _, _ = bytes.Cut(source, []byte("\n\n"))
 	var table []arrow

@@ -140,7 +140,8 @@ func (p *page) scope(at int) []string {
 		to := part.to
 		if match := scopeOf.FindSubmatch(p.source[part.from:to]); match != nil {
 			var packages []string
-			for _, word := range strings.FieldsFunc(string(match[1]), func(r rune) bool { return strings.ContainsRune(" \n`,", r) }) {
+			sentence, _, _ := strings.Cut(string(match[1]), " but ")
+			for _, word := range strings.FieldsFunc(sentence, func(r rune) bool { return strings.ContainsRune(" \n`,", r) }) {
 				switch word {
 				case "package", "packages", "and", "of", "the":
 				case "root", "itself":

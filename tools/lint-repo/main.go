@@ -6,6 +6,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"flag"
@@ -17,7 +18,7 @@ import (
 	"strings"
 )
 
-const contributing = "CONTRIBUTING.md"
+const contributing = ".github/CONTRIBUTING.md"
 
 func main() {
 	module := flag.String("module", ".", "the repository's `folder`")
@@ -40,7 +41,7 @@ func check(ctx context.Context, folder string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	problems := slices.Concat(t.links(), t.claims(), t.figures())
+	problems := slices.Concat(t.links(), t.claims(), t.figures(), t.sizes())
 	for _, check := range []func() ([]string, error){
 		t.dependabot,
 		t.workspace,
@@ -88,6 +89,21 @@ func read(fsys fs.FS) (*tree, error) {
 		err = errors.New("no page is there: is this the repository's folder?")
 	}
 	return t, err
+}
+
+// sizes returns the Go files that are too long to be read, but for generated ones.
+func (t *tree) sizes() []string {
+	const most = 800
+	var problems []string
+	for _, name := range t.files {
+		if path.Ext(name) != ".go" || strings.HasSuffix(name, "_gen.go") {
+			continue
+		}
+		if source, err := fs.ReadFile(t, name); err == nil && bytes.Count(source, []byte("\n")) > most {
+			problems = append(problems, fmt.Sprintf("%s has more than %d lines", name, most))
+		}
+	}
+	return problems
 }
 
 // exists reports whether a file or a folder of that name is there.

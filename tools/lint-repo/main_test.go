@@ -75,6 +75,7 @@ func TestClaims(t *testing.T) {
 		"no quoted case":        {"`TestRoot` \"the last…\"", `page.md:1: TestRoot: no case "the last"`},
 		"by package":            {"All tests are of package web. `TestWeb`", ""},
 		"not of that package":   {"All tests are of package `web`: `TestRoot`", "page.md:1: TestRoot: no such test of web"},
+		"but for one":           {"All tests are of package web, but for `a.TestInternal`: `TestWeb`", ""},
 		"part of a part":        {"# A\n\nTests of the root package.\n\n## B\n\n`TestWeb`", "page.md:7: TestWeb: no such test of ."},
 		"another part":          {"# A\n\nTests of the root package.\n\n# B\n\n`TestWeb`", ""},
 		"several packages":      {"Tests of the package itself, and of `internal`.\n`TestRoot`, `TestInternal`", ""},
@@ -107,6 +108,11 @@ func TestFigures(t *testing.T) {
 			expect(t, test.want, treeOf(t, map[string]string{"page.md": test.page}).figures())
 		})
 	}
+}
+
+func TestSizes(t *testing.T) {
+	long := strings.Repeat("\n", 801)
+	expect(t, "a/long.go has more than 800 lines", treeOf(t, map[string]string{"a/long.go": long, "a/x_gen.go": long, "a/fit.go": long[1:]}).sizes())
 }
 
 func TestDependabot(t *testing.T) {
@@ -170,7 +176,7 @@ func TestWorkflows(t *testing.T) {
 }
 
 func TestArrows(t *testing.T) {
-	table, err := treeOf(t, map[string]string{"CONTRIBUTING.md": "| package | may import, of ours |\n|---|---|\n" +
+	table, err := treeOf(t, map[string]string{contributing: "| package | may import, of ours |\n|---|---|\n" +
 		"| `root` | `internal/*` |\n| `internal/*`, `seal` | |\n| `web` | `root`, `seal` |\n\n| `loopback` | `web` |\n"}).arrowTable()
 	require.NoError(t, err)
 	for name, test := range map[string]struct {
