@@ -29,6 +29,7 @@ func TestJourney(t *testing.T) {
 	assert.Contains(t, r.err, `Signed in as Ada Lovelace <ada@example.com>, as the account "default".`)
 	assert.Contains(t, r.err, "Waiting for you to sign in there (Ctrl-C gives up)")
 	assert.NotContains(t, r.err, "\x1b")
+	assert.NotContains(t, r.err, "\r", "nothing is rewritten where there is no terminal")
 
 	token := m.stored(t, nil)
 	assertNoSecret(t, token, r.err)

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -101,10 +100,9 @@ func save(ctx context.Context, auth *piecesauth.Authenticator, store *tokenfile.
 func (p *program) signIn(ctx context.Context, auth *piecesauth.Authenticator, chosen *settings, noBrowser bool) (*piecesauth.Token, error) {
 	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
 	defer cancel()
-	options := loopback.Options{
-		RedirectURLs: strings.Fields(chosen.RedirectURL), Remote: noBrowser,
-		Output: &invitation{to: p.words},
-	}
+	shown := &invitation{to: p.words, live: !p.json && rewritable(p.words)}
+	defer shown.count()()
+	options := loopback.Options{RedirectURLs: strings.Fields(chosen.RedirectURL), Remote: noBrowser, Output: shown}
 	if noBrowser || term.IsTerminal(int(p.in.Fd())) {
 		options.Input = p.in
 	}
@@ -113,21 +111,6 @@ func (p *program) signIn(ctx context.Context, auth *piecesauth.Authenticator, ch
 		return nil, fmt.Errorf("nobody signed in within %v", loginTimeout)
 	}
 	return token, err
-}
-
-// invitation says after the address of the sign-in page what happens next.
-type invitation struct {
-	to   io.Writer
-	said bool
-}
-
-func (i *invitation) Write(b []byte) (int, error) {
-	n, err := i.to.Write(b)
-	if err == nil && !i.said {
-		i.said = true
-		_, err = io.WriteString(i.to, "Waiting for you to sign in there (Ctrl-C gives up) …\n")
-	}
-	return n, err
 }
 
 // greet says who signed in.

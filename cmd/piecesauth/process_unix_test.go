@@ -14,6 +14,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/creack/pty"
@@ -268,6 +269,68 @@ func TestCtrlCLeavesNothing(t *testing.T) {
 		require.Len(t, entries, 1, "the lock alone")
 		assert.Equal(t, "token.json.lock", entries[0].Name())
 	}
+}
+
+func TestWaitIsShownInATerminal(t *testing.T) {
+	t.Parallel()
+	m, server := newMachine(t, "BROWSER=true", "DISPLAY=:0"), newServer(t, piecesauthtest.Options{}) // true opens nothing, and says it did
+	x := m.terminal(t, loginArgs(server)...)
+	seen := x.until(waiting + " 1s")
+	assert.Contains(t, seen, "\r\n"+waiting+"\r"+waiting+" 1s", "on one line")
+	end, err := browse(addressIn(seen), true)
+	require.NoError(t, err)
+	assert.NotEmpty(t, end)
+	assert.Zero(t, x.end())
+	assert.Regexp(t, waiting[:7]+`[^\n]* \ds\r\nSigned in as`, x.seen.String(), "the line has an end")
+
+	for _, c := range []struct {
+		args, env string
+	}{{"--json", ""}, {"", "TERM=dumb"}} {
+		plain := &machine{home: m.home, env: append(m.env[:len(m.env):len(m.env)], c.env)}
+		x = plain.terminal(t, append([]string{"login"}, strings.Fields(c.args)...)...)
+		x.until(waiting + "\r\n")
+		_, err = x.tty.Write([]byte{3})
+		require.NoError(t, err)
+		assert.Equal(t, 130, x.end())
+	}
+}
+
+func TestInvitation(t *testing.T) {
+	t.Parallel()
+	for _, columns := range []uint16{0, 120, 20} {
+		tty, terminal, err := pty.Open()
+		if err != nil {
+			t.Skip("no pseudo-terminal can be had: " + err.Error())
+		}
+		require.NoError(t, pty.Setsize(tty, &pty.Winsize{Cols: columns, Rows: 24}))
+		live := rewritable(terminal)
+		assert.Equal(t, columns != 20, live)
+		synctest.Test(t, func(t *testing.T) {
+			i := &invitation{to: terminal, live: live}
+			stop := i.count()
+			time.Sleep(time.Minute) // nobody is awaited yet
+			_, err := io.WriteString(i, "address\n")
+			require.NoError(t, err)
+			time.Sleep(2*time.Second + time.Millisecond)
+			_, err = io.WriteString(i, "paste\n")
+			require.NoError(t, err)
+			time.Sleep(time.Minute)
+			stop() // or the bubble would not end
+		})
+		require.NoError(t, terminal.Close())
+		shown, _ := io.ReadAll(tty) // which ends with an error, on Linux
+		want := "address\r\n" + waiting + "\r" + waiting + " 1s\r" + waiting + " 2s\r\npaste\r\n"
+		if !live {
+			want = "address\r\n" + waiting + "\r\npaste\r\n"
+		}
+		assert.Equal(t, want, string(shown))
+		require.NoError(t, tty.Close())
+	}
+	pipe, _, err := os.Pipe()
+	require.NoError(t, err)
+	assert.False(t, rewritable(pipe))
+	require.NoError(t, pipe.Close())
+	assert.False(t, rewritable(new(bytes.Buffer)))
 }
 
 func TestServerEndsByCtrlC(t *testing.T) {

@@ -1,0 +1,94 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/term"
+)
+
+const waiting = "Waiting for you to sign in there (Ctrl-C gives up) …"
+
+// invitation says after the address of the sign-in page what happens next. On a
+// terminal it then shows how long that takes, until there is more to say: a person
+// may be pasting, and what they typed must not be overwritten.
+type invitation struct {
+	to   io.Writer
+	live bool // to is a terminal
+
+	mu    sync.Mutex
+	since time.Time // the sign-in page is awaited; zero before
+	open  bool      // the line has no end yet
+}
+
+func (i *invitation) Write(b []byte) (int, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.end()
+	n, err := i.to.Write(b)
+	if err == nil && i.since.IsZero() {
+		i.since, i.open = time.Now(), true
+		if _, err = io.WriteString(i.to, waiting); !i.live {
+			i.end()
+		}
+	}
+	return n, err
+}
+
+// end ends the line.
+func (i *invitation) end() {
+	if i.open {
+		i.open = false
+		_, _ = io.WriteString(i.to, "\n")
+	}
+}
+
+// count shows the seconds until stop is called, which ends the line.
+func (i *invitation) count() (stop func()) {
+	if !i.live {
+		return func() {}
+	}
+	done := make(chan struct{})
+	var counting sync.WaitGroup
+	counting.Go(func() {
+		ticker := time.NewTicker(time.Second)
+		defer ticker.Stop()
+		for {
+			select {
+			case <-ticker.C:
+				i.show()
+			case <-done:
+				return
+			}
+		}
+	})
+	return func() {
+		close(done)
+		counting.Wait()
+		i.mu.Lock()
+		defer i.mu.Unlock()
+		i.end()
+	}
+}
+
+func (i *invitation) show() {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.open {
+		_, _ = fmt.Fprintf(i.to, "\r%s %v", waiting, time.Since(i.since).Truncate(time.Second))
+	}
+}
+
+// rewritable reports whether w is a terminal that has room for the line: one that
+// is wrapped can't be written over.
+func rewritable(w io.Writer) bool {
+	file, ok := w.(*os.File)
+	if !ok || !term.IsTerminal(int(file.Fd())) || os.Getenv("TERM") == "dumb" {
+		return false
+	}
+	width, _, err := term.GetSize(int(file.Fd()))
+	return err == nil && (width == 0 || width > len(waiting)+len(" 14m59s")) // 0: it doesn't say
+}
