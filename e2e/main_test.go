@@ -88,16 +88,16 @@ func run(m *testing.M) (int, error) {
 // minutes. When the test fails, a picture of it is kept.
 func newTab(t *testing.T) context.Context {
 	t.Helper()
-	return openTab(t, chromium, chromedp.WithNewBrowserContext())
+	return openTab(chromium, t, chromedp.WithNewBrowserContext())
 }
 
 // anotherTab opens one in the profile of a tab.
-func anotherTab(t *testing.T, tab context.Context) context.Context {
+func anotherTab(tab context.Context, t *testing.T) context.Context {
 	t.Helper()
-	return openTab(t, tab, chromedp.WithNewWindow(true))
+	return openTab(tab, t, chromedp.WithNewWindow(true))
 }
 
-func openTab(t *testing.T, parent context.Context, option chromedp.ContextOption) context.Context {
+func openTab(parent context.Context, t *testing.T, option chromedp.ContextOption) context.Context {
 	t.Helper()
 	tab, cancel := chromedp.NewContext(parent, option)
 	t.Cleanup(cancel)

@@ -172,7 +172,7 @@ func (a *webApp) answered() (by [2]int, last map[string]int) {
 }
 
 // signIn signs a person in by the application's start page.
-func (a *webApp) signIn(t *testing.T, tab context.Context, name string) {
+func (a *webApp) signIn(tab context.Context, t *testing.T, name string) {
 	t.Helper()
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(a.url+"/"), chromedp.Click(css(`#signin`))))
 	require.NoError(t, enterAs(tab, name))
@@ -182,11 +182,11 @@ func (a *webApp) signIn(t *testing.T, tab context.Context, name string) {
 }
 
 // knows checks that both replicas know the person, and have a token for the API.
-func (a *webApp) knows(t *testing.T, tab context.Context, name string) {
+func (a *webApp) knows(tab context.Context, t *testing.T, name string) {
 	t.Helper()
 	for range a.replicas {
 		require.NoError(t, chromedp.Do(tab, chromedp.Navigate(a.url+"/account")))
-		body := bodyText(t, tab)
+		body := bodyText(tab, t)
 		assert.Contains(t, body, "Signed in as "+name+" of e2e.")
 		assert.Contains(t, body, "Your subject is "+name+".")
 	}
@@ -194,7 +194,7 @@ func (a *webApp) knows(t *testing.T, tab context.Context, name string) {
 
 // bodyText returns what the page says. It holds on to no node of a page before,
 // as the queries of chromedp do for a moment.
-func bodyText(t *testing.T, tab context.Context) string {
+func bodyText(tab context.Context, t *testing.T) string {
 	t.Helper()
 	text, err := chromedp.Run(tab, chromedp.Evaluate[string](`document.body.innerText`))
 	require.NoError(t, err)
@@ -202,7 +202,7 @@ func bodyText(t *testing.T, tab context.Context) string {
 }
 
 // signOut clicks the button, here and at the provider.
-func (a *webApp) signOut(t *testing.T, tab context.Context) {
+func (a *webApp) signOut(tab context.Context, t *testing.T) {
 	t.Helper()
 	for _, button := range []css{`form[action="/auth/signout"] button`, `button[name=logout][value=yes]`} {
 		_, err := chromedp.RunResponse(tab, chromedp.Click(button, chromedp.NodeVisible)) // waits for the page that follows
@@ -215,14 +215,15 @@ func (a *webApp) signOut(t *testing.T, tab context.Context) {
 }
 
 // cookies are those that the tab would send to the application.
-func (a *webApp) cookies(t *testing.T, tab context.Context) (header string) {
+func (a *webApp) cookies(tab context.Context, t *testing.T) string {
 	t.Helper()
 	got, err := chromedp.Call(tab, network.GetCookies, network.GetCookiesParams{URLs: []string{a.url + "/"}})
 	require.NoError(t, err)
+	var all []string
 	for _, cookie := range got.Cookies {
-		header += cookie.Name + "=" + cookie.Value + "; "
+		all = append(all, cookie.Name+"="+cookie.Value)
 	}
-	return strings.TrimSuffix(header, "; ")
+	return strings.Join(all, "; ")
 }
 
 // get asks for /account as a program with these cookies.
@@ -242,7 +243,7 @@ func (a *webApp) get(ctx context.Context, cookies string) (status int, body stri
 }
 
 // picture keeps pictures of the page.
-func (a *webApp) picture(t *testing.T, tab context.Context, name string) {
+func (a *webApp) picture(tab context.Context, t *testing.T, name string) {
 	t.Helper()
 	if a.pictures {
 		shots(tab, t, name)

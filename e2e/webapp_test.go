@@ -39,9 +39,9 @@ func TestWebApp(t *testing.T) {
 			app.pictures = c.database == sqlite
 			// Carol's token expires while the others are busy.
 			tab := newTab(t)
-			app.signIn(t, tab, "carol")
-			app.knows(t, tab, "carol")
-			carol := app.cookies(t, tab)
+			app.signIn(tab, t, "carol")
+			app.knows(tab, t, "carol")
+			carol := app.cookies(tab, t)
 
 			t.Run("one person", func(t *testing.T) { app.testOnePerson(t) })
 			t.Run("two tabs", func(t *testing.T) { app.testTwoTabs(t) })
@@ -49,7 +49,7 @@ func TestWebApp(t *testing.T) {
 			t.Run("two people", func(t *testing.T) { app.testTwoPeople(t, people) })
 			t.Run("a replica killed", func(t *testing.T) { app.testKilled(t, people, key) })
 			t.Run("keys rotated", func(t *testing.T) { app.testKeys(t, people, key) })
-			t.Run("signed out", func(t *testing.T) { app.testSignedOut(t, people[ada]) })
+			t.Run("signed out", func(t *testing.T) { app.testSignedOut(people[ada], t) })
 			t.Run("token expired", func(t *testing.T) { app.testExpired(t, carol, "carol") })
 			assert.Empty(t, app.provider.seen(t).Refused, "no code and no refresh token was used twice")
 		})
@@ -60,14 +60,14 @@ func TestWebApp(t *testing.T) {
 func (a *webApp) testOnePerson(t *testing.T) {
 	tab := newTab(t)
 	a.answered()
-	a.signIn(t, tab, ada)
+	a.signIn(tab, t, ada)
 	_, by := a.answered()
 	require.Contains(t, by, "/auth/signin")
 	require.Contains(t, by, "/auth/callback")
 	assert.NotEqual(t, by["/auth/signin"], by["/auth/callback"], "one replica began the sign-in, the other completed it")
 
-	a.knows(t, tab, ada)
-	a.picture(t, tab, "webapp-account")
+	a.knows(tab, t, ada)
+	a.picture(tab, t, "webapp-account")
 
 	// A page elsewhere can't sign the person out.
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -79,13 +79,13 @@ func (a *webApp) testOnePerson(t *testing.T) {
 	response, err := chromedp.RunResponse(tab, chromedp.Click(css(`button`)))
 	require.NoError(t, err)
 	assert.Equal(t, int64(http.StatusForbidden), response.Status)
-	a.picture(t, tab, "webapp-cross-origin")
-	a.knows(t, tab, ada)
+	a.picture(tab, t, "webapp-cross-origin")
+	a.knows(tab, t, ada)
 
 	// Their own click does: here, and at the provider.
 	require.NoError(t, chromedp.Do(tab, chromedp.Navigate(a.url+"/")))
-	a.signOut(t, tab)
-	a.picture(t, tab, "webapp-signed-out")
+	a.signOut(tab, t)
+	a.picture(tab, t, "webapp-signed-out")
 	require.NoError(t, chromedp.Do(tab,
 		chromedp.Click(css(`#signin`)),
 		chromedp.WaitVisible(css(`input[name=login]`)), // the provider asks who it is
@@ -93,8 +93,8 @@ func (a *webApp) testOnePerson(t *testing.T) {
 		chromedp.Click(css(`a[href$="/abort"]`)),
 		chromedp.WaitVisible(chromedp.Search(`//*[contains(text(), "Try again")]`)),
 	))
-	assert.Contains(t, bodyText(t, tab), "canceled")
-	a.picture(t, tab, "webapp-canceled")
+	assert.Contains(t, bodyText(tab, t), "canceled")
+	a.picture(tab, t, "webapp-canceled")
 	// And then would.
 	require.NoError(t, chromedp.Do(tab, chromedp.Click(css(`main a`)), chromedp.WaitVisible(css(`input[name=login]`))))
 }
@@ -102,7 +102,7 @@ func (a *webApp) testOnePerson(t *testing.T) {
 // testTwoTabs: one person signs in in both at once.
 func (a *webApp) testTwoTabs(t *testing.T) {
 	first := newTab(t)
-	tabs := []context.Context{first, anotherTab(t, first)}
+	tabs := []context.Context{first, anotherTab(first, t)}
 	for _, tab := range tabs {
 		require.NoError(t, chromedp.Do(tab, chromedp.Navigate(a.url+"/account"), chromedp.WaitVisible(css(`input[name=login]`))))
 	}
@@ -119,10 +119,10 @@ func (a *webApp) testTwoTabs(t *testing.T) {
 	}
 	all.Wait()
 	for _, tab := range tabs {
-		a.knows(t, tab, ada)
+		a.knows(tab, t, ada)
 	}
 	var sessions []string
-	for cookie := range strings.SplitSeq(a.cookies(t, first), "; ") {
+	for cookie := range strings.SplitSeq(a.cookies(first, t), "; ") {
 		if name, _, _ := strings.Cut(cookie, "="); !strings.Contains(name, "-a-") && !strings.Contains(name, "-seen-") {
 			sessions = append(sessions, name)
 		}
@@ -133,10 +133,10 @@ func (a *webApp) testTwoTabs(t *testing.T) {
 // testTwoPeople: each in a profile of their own, and each sees their own name.
 func (a *webApp) testTwoPeople(t *testing.T, people map[string]context.Context) {
 	for name, tab := range people {
-		a.signIn(t, tab, name)
+		a.signIn(tab, t, name)
 	}
 	for name, tab := range people {
-		a.knows(t, tab, name)
+		a.knows(tab, t, name)
 	}
 }
 
@@ -145,14 +145,14 @@ func (a *webApp) testKilled(t *testing.T, people map[string]context.Context, key
 	a.replicas[0].kill()
 	a.answered()
 	for name, tab := range people {
-		a.knows(t, tab, name)
+		a.knows(tab, t, name)
 	}
-	a.signIn(t, newTab(t), "joan")
+	a.signIn(newTab(t), t, "joan")
 	by, _ := a.answered()
 	assert.Zero(t, by[0])
 	a.start(0, key)
 	a.answered()
-	a.knows(t, people[ada], ada)
+	a.knows(people[ada], t, ada)
 	by, _ = a.answered()
 	assert.Equal(t, [2]int{1, 1}, by, "both answer again")
 }
@@ -168,30 +168,30 @@ func (a *webApp) testKeys(t *testing.T, people map[string]context.Context, old s
 		for i := range a.replicas {
 			a.start(i, keys...)
 			for name, tab := range people {
-				a.knows(t, tab, name)
+				a.knows(tab, t, name)
 			}
 		}
 	}
 	require.NoError(t, enterAs(underway, "joan"))
 	require.NoError(t, chromedp.Do(underway, chromedp.WaitVisible(css(`#name`))))
-	a.knows(t, underway, "joan")
+	a.knows(underway, t, "joan")
 }
 
 // testSignedOut: what happens in one tab is seen in the other, by both replicas,
 // and the back button shows nothing.
-func (a *webApp) testSignedOut(t *testing.T, tab context.Context) {
-	other := anotherTab(t, tab)
-	a.knows(t, other, ada)
-	a.knows(t, tab, ada)
-	copied := a.cookies(t, tab)
-	a.signOut(t, tab)
+func (a *webApp) testSignedOut(tab context.Context, t *testing.T) {
+	other := anotherTab(tab, t)
+	a.knows(other, t, ada)
+	a.knows(tab, t, ada)
+	copied := a.cookies(tab, t)
+	a.signOut(tab, t)
 
 	const status = `fetch('/account').then(r => r.status)`
 	for range a.replicas {
 		got, err := chromedp.Run(other, chromedp.Evaluate[int](status, chromedp.EvalAwaitPromise))
 		require.NoError(t, err)
 		assert.Equal(t, http.StatusUnauthorized, got, "a script of the other tab")
-		got, _, err = a.get(t.Context(), copied)
+		got, _, err = a.get(tab, copied)
 		require.NoError(t, err)
 		assert.Equal(t, http.StatusUnauthorized, got, "whoever copied the cookies")
 	}
@@ -208,7 +208,7 @@ func (a *webApp) testSignedOut(t *testing.T, tab context.Context) {
 	}
 	require.NotZero(t, back)
 	require.NoError(t, chromedp.Do(tab, chromedp.NavigateToHistoryEntry(back)))
-	assert.NotContains(t, bodyText(t, tab), "ada")
+	assert.NotContains(t, bodyText(tab, t), "ada")
 	require.NoError(t, chromedp.Do(tab, chromedp.WaitVisible(css(`input[name=login]`))))
 }
 
