@@ -12,8 +12,8 @@ import (
 	"github.com/piecesauth/piecesauth/piecesauthtest"
 )
 
-// One sign-in, as a web application has it: in two requests. The server and
-// the person are played by package piecesauthtest.
+// A web application signs a person in with two requests. Here the server and
+// the person are simulated by package piecesauthtest.
 func Example() {
 	ctx := context.Background()
 	server := piecesauthtest.NewServer(piecesauthtest.Options{})
@@ -185,7 +185,7 @@ func ExampleTokenSource() {
 	_, err = source.Token(ctx)
 	fmt.Println(errors.Is(err, piecesauth.ErrSignInRequired))
 
-	token, err := server.NewToken() // as a sign-in gives it
+	token, err := server.NewToken() // stands for a sign-in
 	if err != nil {
 		log.Fatal(err)
 	}

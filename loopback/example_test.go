@@ -3,69 +3,117 @@ package loopback_test
 import (
 	"context"
 	"fmt"
-	"log"
-	"net/http"
 	"net/url"
 	"os"
 	"time"
 
 	"github.com/piecesauth/piecesauth"
 	"github.com/piecesauth/piecesauth/loopback"
+	"github.com/piecesauth/piecesauth/piecesauthtest"
 )
 
-// A command-line program: the browser opens; the URL is printed in any case, and
-// over SSH the address the browser ends at can be pasted.
+// A command-line program opens the browser. It prints the URL in any case, and
+// over SSH reads the address that the browser ended at from standard input.
+//
+// Here a server in memory and its Browser take the place of a real server and
+// a person: leave RedirectURL and OpenBrowser out, and use the configuration of
+// the real server.
 func ExampleSignIn() {
-	auth, err := piecesauth.New(piecesauth.Config{
-		BaseURL:  piecesauth.LiveBaseURL,
-		ClientID: "9sW4Pa1LEjX67l6VO14u0207NLYeXnu1",
-		Audience: "https://pieces.us.auth0.com/api/v2/",
-	})
+	server := piecesauthtest.NewServer(piecesauthtest.Options{})
+	defer server.Close()
+	auth, err := piecesauth.New(server.Config())
 	if err != nil {
-		log.Fatal(err)
+		fmt.Println(err)
+		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	defer cancel()
+	person := server.Browser()
 	token, err := loopback.SignIn(ctx, auth, loopback.Options{
-		Output: os.Stderr,
-		Input:  os.Stdin,
+		Output:      os.Stderr,
+		Input:       os.Stdin,
+		RedirectURL: "http://127.0.0.1:0/callback",
+		OpenBrowser: func(url string) error { _, err := person.Open(ctx, url); return err },
 	})
 	if err != nil {
-		log.Fatal(err) //nolint:gocritic // the process ends
+		fmt.Println(err)
+		return
 	}
-	fmt.Println("signed in until", token.Expiry)
+	fmt.Println("signed in:", token.Valid())
+	// Output: signed in: true
 }
 
-// A program that keeps its token: the person signs in once.
+// A program that keeps its token signs the person in once.
 func ExampleToken() {
-	client := func(ctx context.Context, auth *piecesauth.Authenticator, store piecesauth.TokenStore) (*http.Client, error) {
-		source := auth.TokenSource(store)
-		if _, err := loopback.Token(ctx, source, auth, loopback.Options{Output: os.Stderr, Input: os.Stdin}); err != nil {
-			return nil, err
-		}
-		return source.Client(nil), nil
+	ctx := context.Background()
+	server := piecesauthtest.NewServer(piecesauthtest.Options{})
+	defer server.Close()
+	auth, err := piecesauth.New(server.Config())
+	if err != nil {
+		fmt.Println(err)
+		return
 	}
-	_ = client
+	person := server.Browser()
+	options := loopback.Options{
+		RedirectURL: "http://127.0.0.1:0/callback",
+		OpenBrowser: func(url string) error { _, err := person.Open(ctx, url); return err },
+	}
+	store := new(piecesauth.MemoryStore) // to stay signed in after the program ends: tokenfile.New
+	for range 2 {
+		source := auth.TokenSource(store)
+		if _, err := loopback.Token(ctx, source, auth, options); err != nil {
+			fmt.Println(err)
+			return
+		}
+		user, err := source.UserInfo(ctx) // for another API: source.Client(nil)
+		if err != nil {
+			fmt.Println(err)
+			return
+		}
+		fmt.Println(user.Name, "signed in", server.Count(piecesauthtest.Exchange), "time")
+	}
+	// Output:
+	// Ada Lovelace signed in 1 time
+	// Ada Lovelace signed in 1 time
 }
 
-// A program with a window of its own shows the way to the browser itself.
+// A program with a window of its own shows the sign-in page itself.
 func ExampleListen() {
-	signIn := func(ctx context.Context, auth *piecesauth.Authenticator, show func(url string)) (token *piecesauth.Token, err error) {
-		receiver, err := loopback.Listen(ctx, "") // a free port
-		if err != nil {
-			return nil, err
-		}
-		defer receiver.Close()
-		attempt, err := auth.Begin(&piecesauth.BeginOptions{RedirectURL: receiver.RedirectURL()})
-		if err != nil {
-			return nil, err
-		}
-		show(attempt.URL)
-		err = receiver.Wait(ctx, attempt.State, func(callback url.Values) error {
-			token, err = auth.Complete(ctx, attempt, callback)
-			return err
-		})
-		return token, err
+	ctx := context.Background()
+	server := piecesauthtest.NewServer(piecesauthtest.Options{})
+	defer server.Close()
+	auth, err := piecesauth.New(server.Config())
+	if err != nil {
+		fmt.Println(err)
+		return
 	}
-	_ = signIn
+	closed := make(chan struct{})
+	show := func(url string) { // stands for the window
+		go func() { defer close(closed); _, _ = server.Browser().Open(ctx, url) }()
+	}
+
+	receiver, err := loopback.Listen(ctx, "") // a free port
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer receiver.Close()
+	attempt, err := auth.Begin(&piecesauth.BeginOptions{RedirectURL: receiver.RedirectURL()})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	show(attempt.URL)
+	var token *piecesauth.Token
+	err = receiver.Wait(ctx, attempt.State, func(callback url.Values) (err error) {
+		token, err = auth.Complete(ctx, attempt, callback)
+		return err
+	})
+	<-closed
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	fmt.Println("signed in:", token.Valid())
+	// Output: signed in: true
 }

@@ -10,7 +10,7 @@ import (
 
 // A key is replaced while what the old one sealed still opens.
 func Example() {
-	oldKey, newKey := make([]byte, 32), make([]byte, 32) // in earnest, from where secrets are kept
+	oldKey, newKey := make([]byte, 32), make([]byte, 32) // real keys come from where secrets are kept
 	_, _ = rand.Read(oldKey)
 	_, _ = rand.Read(newKey)
 

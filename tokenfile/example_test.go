@@ -12,8 +12,8 @@ import (
 	"github.com/piecesauth/piecesauth/tokenfile"
 )
 
-// A program saves the token that a sign-in gave; its next run, or another
-// process at the same time, goes on with it.
+// A program saves the token of a sign-in. Its next run, or another
+// process at the same time, uses it.
 func Example() {
 	ctx := context.Background()
 	server := piecesauthtest.NewServer(piecesauthtest.Options{})
@@ -22,7 +22,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	configDir, err := os.MkdirTemp("", "") // in earnest, that of os.UserConfigDir
+	configDir, err := os.MkdirTemp("", "") // a real program uses os.UserConfigDir
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -32,7 +32,7 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	token, err := server.NewToken() // in earnest, that of loopback.SignIn
+	token, err := server.NewToken() // a real program calls loopback.SignIn
 	if err != nil {
 		log.Fatal(err)
 	}

@@ -29,10 +29,10 @@ func Example() {
 		return
 	}
 
-	// For each request, the store of whoever it is from.
+	// Each request uses the store of the person that it comes from.
 	source := auth.TokenSource(tokens.Store("8c1f0a52"))
 	if _, err := source.Token(context.Background()); errors.Is(err, piecesauth.ErrSignInRequired) {
-		fmt.Println("to the sign-in")
+		fmt.Println("sign in first")
 	}
-	// Output: to the sign-in
+	// Output: sign in first
 }

@@ -16,14 +16,14 @@ import (
 	"github.com/piecesauth/piecesauth/tokensql"
 )
 
-// A web application keeps the tokens of everybody who is signed in. In real
-// life the key comes from where the application keeps its secrets, and the
+// A web application keeps the tokens of everybody who is signed in. In a real
+// application the key comes from where it keeps its secrets, and the
 // database is one that all its machines reach.
 func Example() {
 	if err := run(context.Background()); err != nil {
 		log.Fatal(err)
 	}
-	// Output: a token that is good: true
+	// Output: the token is valid: true
 }
 
 func run(ctx context.Context) error {
@@ -75,6 +75,6 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("a token that is good:", token.Valid())
+	fmt.Println("the token is valid:", token.Valid())
 	return nil
 }

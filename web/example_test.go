@@ -20,13 +20,13 @@ import (
 
 // A page for people who are signed in calls an API in their name.
 func Example() {
-	server := piecesauthtest.NewServer(piecesauthtest.Options{}) // in earnest, Config has the address of a real one
+	server := piecesauthtest.NewServer(piecesauthtest.Options{}) // a real program has the configuration of a real server
 	defer server.Close()
 	auth, err := piecesauth.New(server.Config())
 	if err != nil {
 		log.Fatal(err)
 	}
-	sealer, err := seal.New(make([]byte, 32)) // in earnest, from where secrets are kept
+	sealer, err := seal.New(make([]byte, 32)) // real keys come from where secrets are kept
 	if err != nil {
 		log.Fatal(err)
 	}
@@ -61,8 +61,8 @@ func Example() {
 	// Output: Ada Lovelace is signed in as auth0|507f1f77bcf86cd799439011
 }
 
-// Somebody is signed out everywhere: the application keeps the moment, here in
-// memory, with several replicas in its database.
+// An application signs somebody out everywhere. It keeps the time, here in
+// memory, and with several replicas in its database.
 func ExampleConfig_revoked() {
 	var mu sync.Mutex
 	ended := map[string]time.Time{} // by issuer and subject
@@ -72,7 +72,7 @@ func ExampleConfig_revoked() {
 		ended[issuer+" "+subject] = time.Now()
 	}
 	config := web.Config{
-		CheckStore: time.Minute, // so long it may take
+		CheckStore: time.Minute, // a sign-out may take that long
 		Revoked: func(_ context.Context, s *web.Session) (bool, error) {
 			mu.Lock()
 			defer mu.Unlock()
@@ -89,7 +89,7 @@ func ExampleConfig_revoked() {
 	// true <nil>
 }
 
-// The application's own page says what went wrong.
+// The application shows an error page of its own.
 func ExampleStatusCode() {
 	config := web.Config{OnError: func(w http.ResponseWriter, _ *http.Request, err error) {
 		w.WriteHeader(web.StatusCode(err))

@@ -274,3 +274,29 @@ func TestRevoked(t *testing.T) {
 		t.Fatalf("%d sign-ins in the next run, not 1", got-signIns)
 	}
 }
+
+// TestBringRefreshToken is a program that takes over the refresh tokens of
+// another library: the first use redeems them.
+func TestBringRefreshToken(t *testing.T) {
+	server := piecesauthtest.NewServer(piecesauthtest.Options{})
+	defer server.Close()
+	auth, err := piecesauth.New(server.Config())
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := server.NewToken()
+	if err != nil {
+		t.Fatal(err)
+	}
+	source := auth.TokenSource(new(piecesauth.MemoryStore))
+	if err := source.Save(t.Context(), &piecesauth.Token{RefreshToken: old.RefreshToken}); err != nil {
+		t.Fatal(err)
+	}
+	user, err := source.UserInfo(t.Context())
+	if err != nil || user.Name != "Ada Lovelace" {
+		t.Fatal(user, err)
+	}
+	if n := server.Count(piecesauthtest.Refresh); n != 1 {
+		t.Fatalf("%d refreshes", n)
+	}
+}
