@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -80,19 +79,44 @@ func expand(n *yaml.Node) *yaml.Node {
 	return &out
 }
 
+// find returns where the value of a key is in a mapping's content, 0 where it
+// is not.
+func find(n *yaml.Node, key string) int {
+	if n != nil && n.Kind == yaml.MappingNode {
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			if n.Content[i].Value == key {
+				return i + 1
+			}
+		}
+	}
+	return 0
+}
+
 // get returns the value of a key, nil where there is none.
 func get(n *yaml.Node, path ...string) *yaml.Node {
 	for _, key := range path {
-		_, n, _ = yml.GetMapElementNodes(context.Background(), n, key)
+		i := find(n, key)
+		if i == 0 {
+			return nil
+		}
+		n = n.Content[i]
 	}
 	return n
 }
 
 func set(n *yaml.Node, key string, value *yaml.Node) {
-	yml.CreateOrUpdateMapNodeElement(context.Background(), key, nil, value, n)
+	if i := find(n, key); i > 0 {
+		n.Content[i] = value
+		return
+	}
+	n.Content = append(n.Content, scalar(key), value)
 }
 
-func remove(n *yaml.Node, key string) { yml.DeleteMapNodeElement(context.Background(), key, n) }
+func remove(n *yaml.Node, key string) {
+	if i := find(n, key); i > 0 {
+		n.Content = slices.Delete(n.Content, i-1, i+1)
+	}
+}
 
 // pairs goes through a mapping in its order.
 func pairs(n *yaml.Node) func(yield func(string, *yaml.Node) bool) {
@@ -206,11 +230,11 @@ func serialization(n *yaml.Node) (style, explode string) {
 }
 
 func mapping(content ...*yaml.Node) *yaml.Node {
-	return yml.CreateMapNode(context.Background(), content)
+	return &yaml.Node{Kind: yaml.MappingNode, Tag: "!!map", Content: content}
 }
 
 func sequence(content ...*yaml.Node) *yaml.Node {
-	return yml.CreateOrUpdateSliceNode(context.Background(), content, nil)
+	return &yaml.Node{Kind: yaml.SequenceNode, Tag: "!!seq", Content: content}
 }
 
 func clone(n *yaml.Node) *yaml.Node {

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/getkin/kin-openapi/openapi3"
-	"github.com/speakeasy-api/openapi/yml"
 	"gopkg.in/yaml.v3"
 )
 
@@ -32,25 +31,23 @@ func merge(current, cut *yaml.Node) *yaml.Node {
 // rehouse moves the operations of the current document to the paths that they
 // have in the new one: an operation is known by its operationId.
 func rehouse(current, cut *yaml.Node) {
-	type address struct{ path, method string }
-	now := map[string]address{}
+	now := map[string][2]string{}
 	for path, item := range pairs(cut) {
 		for method, op := range pairs(item) {
-			now[text(get(op, "operationId"))] = address{path, method}
+			now[text(get(op, "operationId"))] = [2]string{path, method}
 		}
 	}
 	was := clone(current)
 	current.Content = nil
-	for path, item := range pairs(was) {
-		for method, op := range pairs(item) {
-			to, ok := now[text(get(op, "operationId"))]
-			if !ok {
-				to = address{path, method}
+	for _, item := range pairs(was) {
+		for _, op := range pairs(item) {
+			to, known := now[text(get(op, "operationId"))]
+			if known && get(current, to[0]) == nil {
+				set(current, to[0], mapping())
 			}
-			if get(current, to.path) == nil {
-				set(current, to.path, mapping())
+			if known {
+				set(get(current, to[0]), to[1], op)
 			}
-			set(get(current, to.path), to.method, op)
 		}
 	}
 }
@@ -94,11 +91,10 @@ func mergeMapping(current, cut *yaml.Node, kind int, key string) *yaml.Node {
 	out := *current
 	out.Content = nil
 	for _, k := range slices.Concat(keys(current), fresh) {
-		keyNode, have, known := yml.GetMapElementNodes(context.Background(), current, k)
-		if !known {
-			keyNode = plain(k)
+		have, next, keyNode := get(current, k), get(cut, k), plain(k)
+		if have != nil {
+			keyNode = current.Content[find(current, k)-1]
 		}
-		next := get(cut, k)
 		switch ours := kind == object && words[k] && get(cut, "$ref") == nil; {
 		case have != nil && (ours || next == nil && kind == object && unsaid(current, k, have)):
 			next = have

@@ -28,17 +28,6 @@ func copyModule(ctx context.Context, from, to string) error {
 	return nil
 }
 
-func copyFile(from, to string) error {
-	data, err := os.ReadFile(from)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o750); err != nil {
-		return err
-	}
-	return os.WriteFile(to, data, 0o600)
-}
-
 // generated lists the generated files that one copy of the module has
 // otherwise than another. Nothing else is adopt's to change.
 func generated(before, after string) (files []string, err error) {

@@ -94,14 +94,19 @@ func moveIn(module, tmp string, files []string) (err error) {
 }
 
 func copySynced(from, to string, mode fs.FileMode) error {
-	if err := copyFile(from, to); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(to, os.O_WRONLY, 0)
+	data, err := os.ReadFile(from)
 	if err != nil {
 		return err
 	}
-	return errors.Join(f.Chmod(mode), f.Sync(), f.Close())
+	if err := os.MkdirAll(filepath.Dir(to), 0o750); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	return errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 }
 
 // finish moves what is staged; where one file can't move, none does.
