@@ -77,6 +77,11 @@ func newWebApp(t *testing.T, program, database string, mode piecesauth.ResponseM
 		program:  program,
 		proxy:    http.Transport{DisableKeepAlives: true},
 	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("what the provider did: %+v", app.provider.seen(t))
+		}
+	})
 	front := httptest.NewServer(http.HandlerFunc(app.serve))
 	t.Cleanup(front.Close)
 	// To the browser, localhost is another site than 127.0.0.1, where the

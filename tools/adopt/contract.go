@@ -127,13 +127,7 @@ func (c *contract) schema(s *yaml.Node, at place) map[string]string {
 	if s == nil || get(s, "$ref") != nil {
 		return out
 	}
-	owner := at.name
-	switch {
-	case at.kind == "field":
-		owner = at.in + "." + at.name
-	case at.in != "":
-		owner = at.String()
-	}
+	owner := strings.TrimPrefix(at.String(), "schema ")
 	must := texts(get(s, "required"))
 	fields := maps.Collect(pairs(get(s, "properties")))
 	for _, name := range must {
