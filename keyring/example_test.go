@@ -36,7 +36,7 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	content, err := os.ReadFile(path) //nolint:gosec // the example's own path
+	content, err := os.ReadFile(path)
 	if err != nil {
 		fmt.Println(err)
 		return

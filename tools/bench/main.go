@@ -157,7 +157,7 @@ func (b *bench) row(ctx context.Context, r row, rounds int, missed *int) error {
 }
 
 func (b *bench) one(ctx context.Context, name, unit string) (sample, error) {
-	cmd := exec.CommandContext(ctx, b.binary, "-test.run=^$", "-test.benchmem", "-test.benchtime="+b.benchtime, "-test.bench="+pattern(name)) //nolint:gosec // a binary of our own
+	cmd := exec.CommandContext(ctx, b.binary, "-test.run=^$", "-test.benchmem", "-test.benchtime="+b.benchtime, "-test.bench="+pattern(name))
 	cmd.Dir = b.module
 	cmd.Env = append(os.Environ(), "PIECESAUTH_BENCH_RESPONDER="+b.address)
 	out, err := cmd.CombinedOutput()
