@@ -5,12 +5,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/piecesauth/piecesauth/internal/callback"
 	"github.com/stretchr/testify/require"
 )
 
 // TestErrorIs matches the fields that are set.
 func TestErrorIs(t *testing.T) {
-	err := &Error{Op: "exchange", StatusCode: 400, Code: "invalid_grant", Description: "d", URI: "u", RetryAfter: 1, Err: errNoResult}
+	err := &Error{Op: "exchange", StatusCode: 400, Code: "invalid_grant", Description: "d", URI: "u", RetryAfter: 1, Err: callback.ErrNone}
 	for _, target := range []*Error{
 		{Op: "exchange"}, {StatusCode: 400}, {Code: "invalid_grant"}, {Description: "d"}, {URI: "u"}, {RetryAfter: 1}, err,
 	} {
@@ -21,7 +22,7 @@ func TestErrorIs(t *testing.T) {
 	} {
 		require.NotErrorIs(t, err, target)
 	}
-	require.ErrorIs(t, err, errNoResult)
+	require.ErrorIs(t, err, callback.ErrNone)
 	require.Equal(t, "piecesauth: exchange: HTTP status 400: invalid_grant: d: the answer has neither code nor error", err.Error())
 	text := &Error{Op: "x"}
 	text.setOAuth("a\r\nb", strings.Repeat("ü", 200), "\x00u ", nil)

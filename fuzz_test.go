@@ -577,7 +577,7 @@ func fixedIssuer(issuer, metadata, keys string) *oidc.Provider {
 		Fetch: func(_ context.Context, op, _, _ string) (oidc.Response, error) {
 			body := map[string]string{"discovery": metadata, "jwks": keys}[op]
 			if body == "" {
-				return oidc.Response{}, &Error{Op: op, Err: errNoResult}
+				return oidc.Response{}, &Error{Op: op, Err: callback.ErrNone}
 			}
 			return oidc.Response{StatusCode: 200, Body: []byte(body)}, nil
 		},

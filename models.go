@@ -52,9 +52,8 @@ type Timestamp struct{ time.Time }
 // UnmarshalJSON reads a date-time, a date, or a number of seconds. A number
 // that would be thousands of years from now is taken as milliseconds; null and
 // "" are the zero time.
-func (t *Timestamp) UnmarshalJSON(data []byte) error {
-	moment, err := jsonvalue.Moment(data)
-	t.Time = moment
+func (t *Timestamp) UnmarshalJSON(data []byte) (err error) {
+	t.Time, err = jsonvalue.Moment(data)
 	return err
 }
 

@@ -26,8 +26,6 @@ const (
 	jsonType = "application/json"
 )
 
-var errNoResult = callback.ErrNone
-
 // API returns the generated client, with this Authenticator's server, HTTP
 // client, limits of time and size, User-Agent and X-Application-ID. The caller
 // has to check the answers, and to set the Authorization header of
@@ -148,7 +146,7 @@ func newResult(v url.Values) (*ResultedPKCE, error) {
 	case err != nil:
 		return nil, errors.New("the result's schema is malformed")
 	case r.Code == "":
-		return nil, errNoResult
+		return nil, callback.ErrNone
 	}
 	return &r, nil
 }

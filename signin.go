@@ -234,8 +234,7 @@ func (a *Authenticator) checkAttempt(attempt *Attempt) error {
 // much older than MaxAge when the ID token is made.
 const codeTrip = 30 * time.Second
 
-// checkAttemptToken checks the ID token of the attempt, and records in the
-// token that it was checked.
+// checkAttemptToken checks the attempt's ID token, and records that in token.
 func (a *Authenticator) checkAttemptToken(ctx context.Context, attempt *Attempt, token *Token) error {
 	if token.IDToken == "" {
 		if attempt.MaxAge > 0 || a.issuer != nil && attempt.Nonce != "" {

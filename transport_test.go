@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/piecesauth/piecesauth/internal/callback"
 	"github.com/stretchr/testify/require"
 )
 
@@ -185,7 +186,7 @@ func TestRetries(t *testing.T) {
 		for op, call := range calls {
 			synctest.Test(t, func(t *testing.T) {
 				a := newAuth(t, LiveBaseURL, func(c *Config) { c.HTTPClient = direct(reply(429, "", "Retry-After: 5")) })
-				ctx, cancel := context.WithTimeoutCause(t.Context(), 6*time.Second, errNoResult)
+				ctx, cancel := context.WithTimeoutCause(t.Context(), 6*time.Second, callback.ErrNone)
 				defer cancel()
 				start := time.Now()
 				time.AfterFunc(time.Second, cancel)

@@ -92,13 +92,21 @@ func dial(t testing.TB, addr string) net.Conn {
 	return conn
 }
 
+// refused checks that the receiver answers no longer. Another process may have
+// the port by now, or be holding the listener on its way to another program:
+// then it is not the receiver's page that comes.
 func refused(t *testing.T, addr string) {
 	t.Helper()
 	conn, err := (&net.Dialer{}).DialContext(t.Context(), "tcp", addr)
-	if err == nil {
-		_ = conn.Close()
+	if err != nil {
+		require.ErrorIs(t, err, syscall.ECONNREFUSED)
+		return
 	}
-	require.ErrorIs(t, err, syscall.ECONNREFUSED)
+	defer conn.Close()
+	require.NoError(t, conn.SetDeadline(time.Now().Add(5*time.Second)))
+	_, _ = io.WriteString(conn, "GET /nowhere HTTP/1.1\r\nHost: "+addr+"\r\nConnection: close\r\n\r\n")
+	answer, _ := io.ReadAll(conn)
+	require.NotContains(t, string(answer), "404 Not Found", "the receiver still listens")
 }
 
 // send writes a raw request and reads the answer to the end of the connection.
