@@ -1,7 +1,6 @@
 // Package authorization makes authorization requests (RFC 6749 §4.1.1): the
 // state, the nonce and the PKCE verifier (RFC 7636) of each, and the URL to send
-// a person to. What the requests of a configuration have in common is put
-// together once.
+// a person to. The part that all requests of a configuration share is built once.
 package authorization
 
 import (
@@ -25,20 +24,20 @@ const (
 	length = 43 // of 32 bytes as text
 )
 
-// Request is the URL of an authorization request but for what is new in every
-// one.
+// Request is the URL of an authorization request without the values that are new
+// each time.
 type Request struct {
-	before, after string // the challenge comes between, the state last
+	before, after string // the challenge goes between them, the state at the end
 	nonce         bool
 }
 
-// Fresh is what one request has for itself.
+// Fresh holds the values of one request.
 type Fresh struct {
 	URL, State, Nonce, Verifier string
 }
 
-// NewRequest takes the URL with all that is the same in every request, and with
-// [Placeholder] for the challenge.
+// NewRequest takes the URL with the parameters that every request shares, and
+// with [Placeholder] for the challenge.
 func NewRequest(u *url.URL, extra url.Values, nonce bool) *Request {
 	before, after, _ := strings.Cut(u.String(), "code_challenge="+Placeholder)
 	if len(extra) > 0 {
@@ -47,7 +46,7 @@ func NewRequest(u *url.URL, extra url.Values, nonce bool) *Request {
 	return &Request{before: before + "code_challenge=", after: after + "&state=", nonce: nonce}
 }
 
-// Fill makes a request of random bytes.
+// Fill makes a request from random bytes.
 func (r *Request) Fill(entropy *[Entropy]byte) Fresh {
 	var text [3 * length]byte
 	for i := range 3 {
@@ -66,7 +65,7 @@ func (r *Request) Fill(entropy *[Entropy]byte) Fresh {
 	return f
 }
 
-// URL puts the request together; an empty nonce is left out.
+// URL returns the URL of a request; it omits an empty nonce.
 func (r *Request) URL(challenge, state, nonce string) string {
 	if nonce == "" {
 		return r.before + challenge + r.after + state
@@ -74,9 +73,8 @@ func (r *Request) URL(challenge, state, nonce string) string {
 	return r.before + challenge + r.after + state + "&nonce=" + nonce
 }
 
-// Extra returns those of the parameters that have a value, or an error that
-// names what can't be sent beside those that are sent already, and those that
-// are for others to send.
+// Extra returns the parameters that have a value. Its error names a parameter
+// that is sent already, or that callers may not set.
 func Extra(wanted, sent url.Values, others ...string) (url.Values, error) {
 	extra := url.Values{}
 	for name, values := range wanted {

@@ -11,11 +11,11 @@ import (
 	"github.com/piecesauth/piecesauth/internal/strictjson"
 )
 
-// ErrRedirect is of a redirect to what is no URL.
+// ErrRedirect means that the URL of a redirect can't be parsed.
 var ErrRedirect = errors.New("the answer is a redirect that can't be read")
 
-// Answered reads the result of an answer to an authorization request that was
-// sent without a browser; nil is a page, or a redirect to one.
+// Answered returns the result in an answer to an authorization request that was
+// sent without a browser. It returns nil for a page, or for a redirect to one.
 func Answered(answer *exchange.Answer, from *url.URL, redirectURI string) (url.Values, error) {
 	location := answer.Location()
 	if location == "" {
@@ -25,10 +25,10 @@ func Answered(answer *exchange.Answer, from *url.URL, redirectURI string) (url.V
 	if err != nil {
 		return nil, ErrRedirect
 	}
-	// Any other URL may carry our state too: a login page's, say.
+	// Any other URL may carry our state too, for example that of a login page.
 	registered, err := url.Parse(redirectURI)
 	if err != nil || !exchange.SameEndpoint(to, registered) {
-		return nil, nil //nolint:nilerr // a redirect URI that can't be parsed is nobody's
+		return nil, nil //nolint:nilerr // a redirect URI that can't be parsed matches none
 	}
 	values := Of(to)
 	if values == nil {
@@ -37,8 +37,8 @@ func Answered(answer *exchange.Answer, from *url.URL, redirectURI string) (url.V
 	return values, nil
 }
 
-// parseBody reads the body of a 200 answer, by what it is
-// rather than by what it is called; nil is a page.
+// parseBody reads the body of a 200 answer, by its content rather than its media
+// type. It returns nil for a page.
 func parseBody(answer *exchange.Answer) (url.Values, error) {
 	text := strings.TrimSpace(string(answer.Body))
 	mediaType, _, _ := mime.ParseMediaType(answer.Header.Get("Content-Type"))

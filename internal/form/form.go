@@ -23,9 +23,9 @@ func NewEncoder(v any) *Encoder {
 	return e
 }
 
-// Encode writes what v points to, leaving out what is empty: as the runtime of
-// the generated client does, but at a fraction of its cost, where there are only
-// strings.
+// Encode returns the form of the struct that v points to, without its empty
+// fields. If all fields are strings, it costs a fraction of the runtime's
+// encoder, which it uses otherwise.
 func (e *Encoder) Encode(v any) (string, error) {
 	form := make([]byte, 0, 512)
 	val := reflect.ValueOf(v).Elem()

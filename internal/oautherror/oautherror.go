@@ -1,5 +1,5 @@
-// Package oautherror reads what a server says is wrong: the error in the body of
-// its answer (RFC 6749 §5.2), or in its challenge (RFC 6750 §3).
+// Package oautherror reads the OAuth error of an answer: from its body (RFC 6749
+// §5.2), or from its challenge (RFC 6750 §3).
 package oautherror
 
 import (
@@ -12,15 +12,14 @@ import (
 	"github.com/piecesauth/piecesauth/internal/strictjson"
 )
 
-// Refusal is an answer that is not what was asked for. Its texts are the
-// server's, as they came.
+// Refusal is what an unexpected answer says. Its texts are the server's, unchanged.
 type Refusal struct {
 	Code, Description, URI string
-	RetryAfter             time.Duration // 0 where the server doesn't say
-	Cause                  error         // what the answer is instead, nil where Code says it
+	RetryAfter             time.Duration // 0 if the server doesn't say
+	Cause                  error         // what is wrong, or nil if Code says it
 }
 
-// Read reads the answer to a request of the URL.
+// Read reads the answer to a request to the URL from.
 func Read(answer *exchange.Answer, from *url.URL) Refusal {
 	r := inBody(answer.Body)
 	for _, c := range exchange.Challenges(answer.Header) {
@@ -43,8 +42,8 @@ func Read(answer *exchange.Answer, from *url.URL) Refusal {
 	return r
 }
 
-// inBody reads what of an error is text: some servers send HTML instead, or an
-// object in "error".
+// inBody reads the members of an error that are text: some servers send HTML, or
+// an object in "error".
 func inBody(body []byte) Refusal {
 	var w struct {
 		Error       any `json:"error"`

@@ -15,7 +15,7 @@ const (
 	mostSkew = 24 * time.Hour
 )
 
-// Check reads an ID token and compares its claims with what is expected; then it
+// Check parses an ID token and compares its claims with the expected ones. Then it
 // verifies the signature, unless the provider is nil.
 func Check(ctx context.Context, raw string, e Expected, p *Provider) (*Token, error) {
 	t, err := Parse(raw)
@@ -29,9 +29,9 @@ func Check(ctx context.Context, raw string, e Expected, p *Provider) (*Token, er
 	return t, err
 }
 
-// CheckRefreshed is [Check] of a token that a refresh brought. It is not settled
-// where that can't be told just now, for a reason that may pass: keys can't be
-// had, or the times are wrong by so little that a clock may be.
+// CheckRefreshed is [Check] for an ID token that came with a refresh. The result is
+// not settled if the token can't be checked just now: keys can't be fetched, or
+// the times are wrong by so little that a wrong clock could be the reason.
 func CheckRefreshed(ctx context.Context, raw string, e Expected, p *Provider) (settled bool, err error) {
 	ctx, cancel := context.WithTimeout(ctx, keyPatience)
 	defer cancel()
@@ -50,8 +50,8 @@ func CheckRefreshed(ctx context.Context, raw string, e Expected, p *Provider) (s
 	return true, err
 }
 
-// Person returns issuer and subject of an ID token, "" where it can't be read. It
-// serves for refusing alone: nothing has been checked.
+// Person returns issuer and subject of an ID token, or "" if it can't be read. Use
+// it only to refuse, because the token has not been checked.
 func Person(raw string) (issuer, subject string) {
 	t, err := Parse(raw)
 	if err != nil {

@@ -3,50 +3,50 @@ package refreshing
 import "time"
 
 const (
-	firstPause  = 30 * time.Second // before something that failed is tried again, doubled each time
+	firstPause  = 30 * time.Second // before a failed refresh is tried again; doubled each time
 	mostPause   = 15 * time.Minute
-	besidePause = 5 * time.Second // the same for a refresh that nobody waits for
+	besidePause = 5 * time.Second // the same, for a refresh that nobody waits for
 	mostBeside  = time.Minute
 )
 
-// failures is what a [Keeper] remembers of refreshes, lest they be sent again
-// and again.
+// failures is what a [Keeper] remembers of refreshes, so that the same request is
+// not repeated at once.
 type failures struct {
-	failed *failure // the last one, nil where it went well
+	failed *failure // the last failure, nil if the last refresh succeeded
 
-	// Of the refresh under way alone, in nanoseconds of the wall clock:
-	refreshed  int64 // the last time
-	rejections int   // refreshes that an API's refusal caused, one soon after the other
+	// Used by the refresh in progress only; times in nanoseconds of the wall clock:
+	refreshed  int64 // when the last refresh succeeded
+	rejections int   // refreshes in short succession because an API refused the value
 	rejectedAt int64
 }
 
 type failure struct {
-	refresh string // what the value is refreshed with; another one is tried at once
+	refresh string // the refresh token; another one is tried at once
 	err     error
-	until   int64 // 0: until another one is there
-	pauses  int   // one after the other
-	held    bool  // also where no value is at hand that would do
+	until   int64 // 0: until there is another refresh token
+	pauses  int   // how often it failed in succession
+	held    bool  // even if there is no valid value
 }
 
-// Lasts says for how long a failed refresh is not tried again.
+// Lasts is how long a failed refresh is not tried again.
 type Lasts int
 
 const (
-	// Briefly is for what may pass at any moment: it keeps those back alone who
-	// have a value at hand.
+	// Briefly is for failures that may pass at any moment. Only callers who have
+	// a valid value are held back.
 	Briefly Lasts = iota
-	// Doubling is from half a minute to a quarter of an hour.
+	// Doubling starts at half a minute and ends at a quarter of an hour.
 	Doubling
-	// AsAsked is as long as the server asks for.
+	// AsAsked is the time that the server asks for.
 	AsAsked
-	// Forever is until the value is another.
+	// Forever lasts until there is another refresh token.
 	Forever
 )
 
 // Failure is a refresh that failed.
 type Failure struct {
-	Used  string // what it was tried with
-	Next  string // what the next one would be tried with
+	Used  string // the refresh token that was used
+	Next  string // the refresh token that the next refresh would use
 	Err   error
 	Lasts Lasts
 	After time.Duration // for AsAsked
@@ -56,7 +56,8 @@ func (f *failure) holds(refresh string, now int64) bool {
 	return f != nil && f.refresh == refresh && (f.until == 0 || now < f.until)
 }
 
-// Failed notes a failure and returns until when it holds, zero for ever.
+// Failed records a failure and returns until when no refresh is tried; zero means
+// until there is another refresh token.
 func (k *Keeper[T]) Failed(f Failure) (until time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -80,7 +81,7 @@ func (k *Keeper[T]) Failed(f Failure) (until time.Time) {
 	return until
 }
 
-// Succeeded notes that there is a value, and whether a refresh brought it.
+// Succeeded records that there is a valid value, and whether a refresh brought it.
 func (k *Keeper[T]) Succeeded(refreshed bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -90,8 +91,8 @@ func (k *Keeper[T]) Succeeded(refreshed bool) {
 	}
 }
 
-// Failure returns the error of a refresh that is not to be tried again yet, nil
-// where it may be.
+// Failure returns the error of the last refresh if it is too early to try again,
+// or nil.
 func (k *Keeper[T]) Failure(refresh string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -101,8 +102,8 @@ func (k *Keeper[T]) Failure(refresh string) error {
 	return nil
 }
 
-// Rejected notes that a refresh is due because an API rejected the value, and
-// returns how long to wait instead where that was so moments ago.
+// Rejected records a refresh that an API caused by refusing the value. If the last
+// one was only moments ago, it returns how long to wait instead.
 func (k *Keeper[T]) Rejected() (wait time.Duration) {
 	now := time.Now().UnixNano()
 	hold := int64(pause(firstPause, k.rejections))
@@ -120,7 +121,7 @@ func (k *Keeper[T]) Rejected() (wait time.Duration) {
 	return 0
 }
 
-// pause is how long to wait after so many failures, one after the other.
+// pause returns how long to wait after that many failures in succession.
 func pause(first time.Duration, failures int) time.Duration {
 	return min(first<<max(0, min(failures-1, 16)), mostPause)
 }

@@ -1,9 +1,9 @@
 // Package refreshing keeps a value that expires for any number of callers. One
-// refresh serves all who need it, nobody waits while the value at hand is good
-// for long enough, and what failed is not tried again and again.
+// refresh serves all of them, nobody waits while the current value is valid for
+// long enough, and a refresh that failed is not repeated at once.
 //
-// It knows neither tokens nor servers: whatever error a refresh returns is handed
-// out as it is.
+// It knows neither tokens nor servers, and returns the errors of a refresh
+// unchanged.
 package refreshing
 
 import (
@@ -18,45 +18,45 @@ import (
 	"github.com/piecesauth/piecesauth/internal/exchange"
 )
 
-// Current is a value with the moments that matter, in nanoseconds of the wall
-// clock: the monotonic one stands still while the machine sleeps.
+// Current is a value with the times that matter, in nanoseconds of the wall clock,
+// because the monotonic clock stops while the machine sleeps.
 type Current[T any] struct {
 	Value     *T
-	RefreshAt int64 // from when on it is refreshed, while callers still get it
-	WaitAt    int64 // from when on callers wait for the refresh
+	RefreshAt int64 // when to refresh it, while callers still get it
+	WaitAt    int64 // when callers start to wait for the refresh
 	Expiry    int64
 }
 
-// Keeper holds the latest value known, at first none.
+// Keeper holds the latest known value, at first none.
 type Keeper[T any] struct {
-	// Renew returns a value that will do for a while. It goes on when the caller
-	// that it was begun for leaves. It may tell found which value there is
-	// meanwhile. (A function hides its types from the linker, which keeps all
-	// that an interface could reach.)
+	// Renew returns a value that will last for a while. It continues when the
+	// caller that started it leaves. It may pass found the value that is valid
+	// meanwhile. It is a function because the linker keeps every method that an
+	// interface could reach.
 	Renew func(ctx context.Context, rejected string, found func(*Current[T])) (*Current[T], error)
-	// Names returns what a value is rejected by, and what it is refreshed with.
+	// Names returns the access token and the refresh token of a value.
 	Names func(*T) (access, refresh string)
 
-	current atomic.Pointer[Current[T]] // nil where none is known
-	running atomic.Pointer[run[T]]     // nil where there is none
-	mu      sync.Mutex                 // to start a refresh, end it, or change what follows
-	changes int                        // by Replace, which a refresh must not undo
+	current atomic.Pointer[Current[T]] // nil before the first
+	running atomic.Pointer[run[T]]     // the refresh in progress, nil if there is none
+	mu      sync.Mutex                 // held to start or end a refresh, or to change the fields below
+	changes int                        // counts calls of Replace, which a refresh must not undo
 	failures
 }
 
-// run is one refresh, for all who wait for it.
+// run is one refresh, shared by all who wait for it.
 type run[T any] struct {
-	rejected string        // by an API, if that is the reason
-	done     chan struct{} // closed when the others are set
+	rejected string        // the access token that an API refused, if that is the reason
+	done     chan struct{} // closed when the other fields are set
 	value    *Current[T]
 	err      error
-	again    bool // look once more: there is a value that is good meanwhile
+	again    bool // look again: another value is valid by now
 }
 
-// errNotReturned is of a refresh that never returned, as where a test of it ends.
+// errNotReturned is the error of a refresh whose store never returned.
 var errNotReturned = errors.New("the store did not return")
 
-// Good returns the value while it is not time to refresh it, else nil.
+// Good returns the value until it is time to refresh it, and nil after that.
 func (k *Keeper[T]) Good() *T {
 	if c := k.current.Load(); c != nil && time.Now().UnixNano() < c.RefreshAt {
 		return c.Value
@@ -64,9 +64,9 @@ func (k *Keeper[T]) Good() *T {
 	return nil
 }
 
-// Get returns a value other than the one that was rejected, refreshed if it is
-// time. Where the refresh fails or takes too long, the value at hand is returned
-// until it expires.
+// Get returns a value other than the rejected one, refreshed if it is time. If the
+// refresh fails or takes too long, it returns the current value until that
+// expires.
 func (k *Keeper[T]) Get(ctx context.Context, rejected string) (*T, error) {
 	for {
 		now := time.Now().UnixNano()
@@ -105,8 +105,8 @@ func (k *Keeper[T]) good(c *Current[T], now int64, rejected string) bool {
 	return access != rejected
 }
 
-// holdsOff reports whether a refresh of the value failed so lately that it isn't
-// worth another one yet.
+// holdsOff reports whether a refresh of the value failed so recently that it is
+// too early for another.
 func (k *Keeper[T]) holdsOff(v *T, now int64) bool {
 	_, refresh := k.Names(v)
 	k.mu.Lock()
@@ -114,7 +114,7 @@ func (k *Keeper[T]) holdsOff(v *T, now int64) bool {
 	return k.failed.holds(refresh, now)
 }
 
-// join returns the refresh that is under way, or starts one.
+// join returns the refresh in progress, or starts one.
 func (k *Keeper[T]) join(ctx context.Context, rejected string) *run[T] {
 	if r := k.running.Load(); r != nil {
 		return r
@@ -127,7 +127,7 @@ func (k *Keeper[T]) join(ctx context.Context, rejected string) *run[T] {
 	r := &run[T]{rejected: rejected, done: make(chan struct{})}
 	now := time.Now().UnixNano()
 	if c := k.current.Load(); k.good(c, now, rejected) && now < c.RefreshAt {
-		r.value = c // of a refresh that ended just now
+		r.value = c // from a refresh that ended just now
 		close(r.done)
 		return r
 	}
@@ -136,16 +136,15 @@ func (k *Keeper[T]) join(ctx context.Context, rejected string) *run[T] {
 	return r
 }
 
-// await waits for the refresh, but no longer than half of what is left of the
-// value at hand, if there is one. It returns nothing where there is to look once
-// more.
+// await waits for the refresh. If there is a valid value, it waits at most half of
+// the time that is left of it. It returns nothing if the caller must look again.
 func (k *Keeper[T]) await(ctx context.Context, r *run[T], atHand *Current[T], rejected string) (*T, error) {
 	var tooLong <-chan time.Time
 	if atHand != nil {
 		tooLong = time.After(time.Duration(atHand.Expiry-time.Now().UnixNano()) / 2)
 	}
 	if tooLong == nil && ctx.Done() == nil {
-		<-r.done // which of many callers costs less than a select
+		<-r.done // costs many callers less than a select
 	}
 	select {
 	case <-r.done:
@@ -179,7 +178,7 @@ func (k *Keeper[T]) await(ctx context.Context, r *run[T], atHand *Current[T], re
 	return nil, r.err
 }
 
-// refresh gets a value and tells those who wait.
+// refresh obtains a value and tells those who wait.
 func (k *Keeper[T]) refresh(ctx context.Context, r *run[T], changes int) {
 	r.err = errNotReturned
 	defer func() {
@@ -210,8 +209,8 @@ func (k *Keeper[T]) refresh(ctx context.Context, r *run[T], changes int) {
 	r.value, r.err = value, err
 }
 
-// PanicCause makes an error of a panic of a store or a transport, without what
-// the panic may repeat.
+// PanicCause returns an error for a panic of a store or a transport, without the
+// text of the panic, which may hold a secret.
 func PanicCause(p any) error {
 	if err, ok := p.(runtime.Error); ok {
 		return fmt.Errorf("the store or the transport panicked: %s", exchange.Printable(err.Error()))
@@ -219,8 +218,8 @@ func PanicCause(p any) error {
 	return fmt.Errorf("the store or the transport panicked with a %T", p)
 }
 
-// Replace puts a value in the place of whatever is known, also of what a refresh
-// under way will bring; nil is none.
+// Replace sets the current value, or removes it if v is nil. A refresh in progress
+// does not undo that.
 func (k *Keeper[T]) Replace(v *Current[T]) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

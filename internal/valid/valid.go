@@ -1,5 +1,5 @@
 // Package valid checks the values of a configuration. Its errors say what is
-// wrong of a field that the caller names before them.
+// wrong; the caller puts the name of the field before them.
 package valid
 
 import (
@@ -12,7 +12,7 @@ import (
 	"github.com/piecesauth/piecesauth/internal/exchange"
 )
 
-// Server reads the URL of a server: https, or http to this machine, without a
+// Server parses the URL of a server: https, or http to this machine, without a
 // query or a fragment.
 func Server(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
@@ -44,7 +44,7 @@ func Redirect(raw string) error {
 	return nil // a scheme of the application's own (RFC 8252 §7.1)
 }
 
-// Text refuses what can't be one word of a header or a parameter.
+// Text refuses a text that can't be one word of a header or a parameter.
 func Text(s string) error {
 	if strings.ContainsFunc(s, func(r rune) bool { return unicode.IsControl(r) || unicode.IsSpace(r) || r == unicode.ReplacementChar }) {
 		return errors.New("has a space or a character that can't be printed")
@@ -52,7 +52,8 @@ func Text(s string) error {
 	return nil
 }
 
-// Scopes refuses what is no scope-token (RFC 6749 §3.3), or several in one.
+// Scopes refuses an item that is not a scope-token (RFC 6749 §3.3), or that holds
+// several.
 func Scopes(scopes []string) error {
 	for _, scope := range scopes {
 		switch {
@@ -65,7 +66,7 @@ func Scopes(scopes []string) error {
 	return nil
 }
 
-// Algorithms refuses what is no signature with a public key (RFC 7518 §3.1,
+// Algorithms refuses algorithms that don't sign with a key pair (RFC 7518 §3.1,
 // RFC 8037 §3.1).
 func Algorithms(names []string) error {
 	for _, name := range names {
