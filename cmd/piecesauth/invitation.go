@@ -77,8 +77,8 @@ func (i *invitation) count() (stop func()) {
 func (i *invitation) show() {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if i.open {
-		_, _ = fmt.Fprintf(i.to, "\r%s %v", waiting, time.Since(i.since).Truncate(time.Second))
+	if waited := time.Since(i.since).Truncate(time.Second); i.open && waited > 0 {
+		_, _ = fmt.Fprintf(i.to, "\r%s %v", waiting, waited)
 	}
 }
 
