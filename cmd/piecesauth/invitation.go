@@ -19,9 +19,10 @@ type invitation struct {
 	to   io.Writer
 	live bool // to is a terminal
 
-	mu    sync.Mutex
-	since time.Time // the sign-in page is awaited; zero before
-	open  bool      // the line has no end yet
+	mu     sync.Mutex
+	ticker *time.Ticker // nil unless the seconds are counted
+	since  time.Time    // the sign-in page is awaited; zero before
+	open   bool         // the line has no end yet
 }
 
 func (i *invitation) Write(b []byte) (int, error) {
@@ -31,6 +32,9 @@ func (i *invitation) Write(b []byte) (int, error) {
 	n, err := i.to.Write(b)
 	if err == nil && i.since.IsZero() {
 		i.since, i.open = time.Now(), true
+		if i.ticker != nil {
+			i.ticker.Reset(time.Second)
+		}
 		if _, err = io.WriteString(i.to, waiting); !i.live {
 			i.end()
 		}
@@ -51,10 +55,12 @@ func (i *invitation) count() (stop func()) {
 	if !i.live {
 		return func() {}
 	}
-	done := make(chan struct{})
+	done, ticker := make(chan struct{}), time.NewTicker(time.Second)
+	i.mu.Lock()
+	i.ticker = ticker
+	i.mu.Unlock()
 	var counting sync.WaitGroup
 	counting.Go(func() {
-		ticker := time.NewTicker(time.Second)
 		defer ticker.Stop()
 		for {
 			select {
