@@ -56,8 +56,7 @@ const configuration = {
   expiresWithSession: async () => false,
   // Each use gives a new refresh token; a used one revokes the whole grant.
   rotateRefreshToken: true,
-  // One person's tokens may expire soon, so that nobody else's refresh is under way when a test kills a program.
-  ttl: { AccessToken: (_ctx, token) => (token.accountId === 'carol' && Number(process.env.CAROLS_TOKEN_TTL)) || 3600 },
+  ttl: { AccessToken: Number(process.env.ACCESS_TOKEN_TTL ?? 3600) },
   pkce: { required: () => true },
   features: {
     devInteractions: { enabled: true },
