@@ -27,8 +27,8 @@ import (
 	"github.com/piecesauth/piecesauth"
 )
 
-// tokenLifetime is short, so that a test can wait for the end of a token, and
-// long enough for what comes at once not to see two.
+// tokenLifetime is that of one person's tokens: short, so that a test can wait
+// for the end of one, and long enough for requests at once not to see two.
 const tokenLifetime = 16 * time.Second
 
 // database returns the address of one that run.sh starts.
@@ -73,7 +73,7 @@ func newWebApp(t *testing.T, program, database string, mode piecesauth.ResponseM
 	t.Helper()
 	app = &webApp{
 		t:        t,
-		provider: oidcProviderWith(t, "ACCESS_TOKEN_TTL="+tokenLifetime.String()[:2]),
+		provider: oidcProviderWith(t, "CAROLS_TOKEN_TTL="+tokenLifetime.String()[:2]),
 		program:  program,
 		proxy:    http.Transport{DisableKeepAlives: true},
 	}
@@ -264,7 +264,7 @@ type seen struct {
 
 func (p *provider) seen(t *testing.T) (s seen) {
 	t.Helper()
-	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, p.issuer+"seen", nil)
+	r, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodGet, p.issuer+"seen", nil)
 	require.NoError(t, err)
 	response, err := (&http.Transport{DisableKeepAlives: true}).RoundTrip(r)
 	require.NoError(t, err)
