@@ -42,12 +42,12 @@ generate: ## Generate the Go files from openapi.yaml and api/overlay.yaml
 	go generate ./...
 
 .PHONY: check-generate
-check-generate: ## Fail if a generated file isn't what the document gives; changes nothing
+check-generate: ## Fail if a generated file doesn't match the document; changes nothing
 	@tmp=$$(mktemp -d); trap 'rm -rf "$$tmp"' EXIT; \
 	tar -c --exclude=./.git --exclude=./artifacts --exclude=node_modules . | tar -x -C "$$tmp"; \
 	(cd "$$tmp" && find . -name '*_gen.go' -delete && go generate ./...); \
 	if diff -ru -x .git -x artifacts -x node_modules . "$$tmp"; then \
-		echo 'Generated files: as the document gives them.'; \
+		echo 'Generated files match the document.'; \
 	else \
 		echo 'A generated file is not what openapi.yaml and api/overlay.yaml give. Run: make generate' >&2; exit 1; \
 	fi

@@ -144,7 +144,7 @@ func TestRejectedConnectionIsUsedAgain(t *testing.T) {
 	}
 }
 
-// TestRejectedBodyWithoutEnd gives up on a 401 that goes on and on.
+// TestRejectedBodyWithoutEnd stops reading a 401 that goes on and on.
 func TestRejectedBodyWithoutEnd(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)

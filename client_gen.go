@@ -279,7 +279,7 @@ type OAuthError struct {
 	ErrorURI string `json:"error_uri,omitempty"`
 }
 
-// OAuthToken What the token endpoint gives
+// OAuthToken The answer of the token endpoint
 //
 // Example: {"access_token":"2YotnFZFEjr1zCsicMWpAA","expires_in":86400,"scope":"openid email profile offline_access","token_type":"Bearer"}
 type OAuthToken struct {

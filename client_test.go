@@ -302,7 +302,7 @@ func TestAuthorizeAnswers(t *testing.T) {
 			err:    &Error{Op: "authorize", StatusCode: 302},
 		}, {
 			name:   "a redirect that is no URL",
-			answer: reply(302, "", "Location: http://[::1"), // of which net/http gives no status
+			answer: reply(302, "", "Location: http://[::1"), // of which net/http returns no status
 			err:    &Error{Op: "authorize"},
 		}, {
 			name:   "a redirect to nowhere",

@@ -268,7 +268,7 @@ func tlsRows() []fault {
 	}
 }
 
-// flood says the text over and over, up to 1 GiB. It gives up on a client that
+// flood says the text over and over, up to 1 GiB. It stops for a client that
 // takes much more than it should.
 func flood(head, text, tail string) func(*faultConn) {
 	part := []byte(text)
@@ -316,7 +316,7 @@ var floods = sync.OnceValue(func() map[string]func(*faultConn) {
 	}
 })
 
-// want gives what the flood of that name comes to.
+// want returns what the flood of that name comes to.
 func floodWant(name string) outcome {
 	want := outcome{status: 200, is: ErrTooLarge, unknown: true}
 	switch name {
@@ -402,7 +402,7 @@ func statusRows() []fault {
 			header := "Location: " + location + "\r\n"
 			want := outcome{status: status}
 			except := map[string]outcome{"Logout": succeeds, "Authorize": {status: status, is: ErrBrowserRequired}}
-			if where == "that can't be" { // net/http gives no answer then
+			if where == "that can't be" { // net/http returns no answer then
 				want, except = outcome{unknown: true}, nil
 			}
 			if location == "" {
@@ -467,7 +467,7 @@ func contextRows() []fault {
 
 // waitingRows are played on virtual time.
 func waitingRows() []fault {
-	// inTurn gives the answers one after another, the last for ever.
+	// inTurn sends the answers one after another, the last for ever.
 	inTurn := func(plays ...func(*faultConn)) func(*faultConn) {
 		return func(x *faultConn) { plays[min(x.nth, len(plays))-1](x) }
 	}

@@ -55,7 +55,7 @@ type operation struct {
 	name, op, method, path string
 	mediaType, good, bent  string // of an answer: its type, a right body, and one whose values have wrong types
 	call                   func(context.Context, *Authenticator) (any, error)
-	right                  func(*testing.T, any) // what good gives
+	right                  func(*testing.T, any) // what good returns
 }
 
 var goodToken = fmt.Sprintf(`{"access_token":%q,"token_type":"Bearer","expires_in":3600,"refresh_token":"new-%s"}`, faultAccess, faultRefresh)
@@ -195,7 +195,7 @@ const none = -1
 type fault struct {
 	name   string
 	play   func(*faultConn)           // answers a request that was read; nil says nothing
-	greet  func(*faultConn) bool      // instead of reading a request, where it gives false
+	greet  func(*faultConn) bool      // instead of reading a request, where it returns false
 	tls    *tls.Config                // of the server, which then speaks TLS
 	client func(*http.Transport)      // how this client differs
 	url    func(server string) string // in place of the server's
@@ -267,7 +267,7 @@ func answers(status int, header, body string) func(*faultConn) {
 	return func(x *faultConn) { x.say(rawAnswer(status, header, body)) }
 }
 
-// answersAs gives the body the media type that the operation's answer has.
+// answersAs sends the body with the media type that the operation's answer has.
 func answersAs(body string) func(*faultConn) {
 	return func(x *faultConn) { x.say(rawAnswer(200, "Content-Type: "+x.op.mediaType+"\r\n", body)) }
 }

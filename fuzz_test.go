@@ -36,7 +36,7 @@ import (
 // than the code that accepts it. Nothing may panic, and what is refused is
 // refused with an *Error that repeats no secret.
 
-// fuzzTransport gives every request the same answer, and counts POSTs.
+// fuzzTransport answers every request alike, and counts POSTs.
 type fuzzTransport struct {
 	status int
 	header http.Header
@@ -73,7 +73,7 @@ func requireClean(t *testing.T, err error) {
 	require.NotContains(t, err.Error(), "\n")
 }
 
-// pairs gives what may stand in a callback, one beside the other, for mutation
+// pairs returns what may stand in a callback, one beside the other, for mutation
 // doesn't combine.
 func pairs() (out []string) {
 	one := []string{"code=c", "code=d", "code=", "state=s", "state=t", "state=", "error=x", "error=", "iss=https%3A%2F%2Fissuer.example%2F", "iss=x", "schema[migration]=1", "scope=a"}
@@ -143,7 +143,7 @@ func FuzzCallback(f *testing.F) {
 }
 
 // FuzzForm: the result of an answer with status 200 is what a plain reading of
-// its body gives, and has the state that was sent, once.
+// its body finds, and has the state that was sent, once.
 func FuzzForm(f *testing.F) {
 	for _, body := range []string{
 		"code=c&state=s", "code=c", "state=s", "code=c&state=t", "code=c&code=d&state=s", "code=c&state=s&schema[migration]=0&schema[semantic]=MAJOR_0_MINOR_0_PATCH_1",

@@ -160,8 +160,8 @@ func ownParameters() []string {
 
 // fill makes an attempt from new random bytes.
 func (t *attemptTemplate) fill(entropy *[authorization.Entropy]byte) *Attempt {
-	fresh, attempt := t.request.Fill(entropy), t.attempt
-	attempt.URL, attempt.State, attempt.Nonce, attempt.Verifier = fresh.URL, fresh.State, fresh.Nonce, fresh.Verifier
+	values, attempt := t.request.Fill(entropy), t.attempt
+	attempt.URL, attempt.State, attempt.Nonce, attempt.Verifier = values.URL, values.State, values.Nonce, values.Verifier
 	return &attempt
 }
 
@@ -230,9 +230,9 @@ func (a *Authenticator) checkAttempt(attempt *Attempt) error {
 	return a.checkOrigin("the attempt", attempt.BaseURL, attempt.ClientID)
 }
 
-// codeTrip is how long the redemption of a code may take: auth_time may be that
-// much older than MaxAge when the ID token is made.
-const codeTrip = 30 * time.Second
+// redemptionTime is how long the redemption of a code may take: auth_time may be
+// that much older than MaxAge when the ID token is made.
+const redemptionTime = 30 * time.Second
 
 // checkAttemptToken checks the attempt's ID token, and records that in token.
 func (a *Authenticator) checkAttemptToken(ctx context.Context, attempt *Attempt, token *Token) error {
@@ -245,7 +245,7 @@ func (a *Authenticator) checkAttemptToken(ctx context.Context, attempt *Attempt,
 	expected := a.expected(token.AccessToken, attempt.State, attempt.Nonce, attempt.Verifier, token.RefreshToken, token.AccessToken)
 	expected.Nonce = attempt.Nonce
 	if attempt.MaxAge > 0 {
-		expected.MaxAge = attempt.MaxAge + codeTrip
+		expected.MaxAge = attempt.MaxAge + redemptionTime
 	}
 	if _, err := oidc.Check(ctx, token.IDToken, expected, a.issuer); err != nil {
 		return err

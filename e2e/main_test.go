@@ -172,7 +172,7 @@ func (p *process) line(t *testing.T, prefix string) string {
 	return ""
 }
 
-// rest gives what is left of the output, and waits for the program to succeed.
+// rest returns what is left of the output, and waits for the program to succeed.
 func (p *process) rest(t *testing.T) string {
 	t.Helper()
 	var text strings.Builder
@@ -184,7 +184,7 @@ func (p *process) rest(t *testing.T) string {
 	return text.String()
 }
 
-// build compiles a command of this repository and gives the path of the program.
+// build compiles a command of this repository and returns the path of the program.
 func build(t *testing.T, dir string) string {
 	t.Helper()
 	program := filepath.Join(t.TempDir(), filepath.Base(dir))

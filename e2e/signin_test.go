@@ -82,7 +82,7 @@ func signIn(tab context.Context, auth *piecesauth.Authenticator, begin *piecesau
 	return token, errors.Join(err, <-shown)
 }
 
-// open gives a browser for signIn: a tab, and what a person does there, step by step.
+// open returns a browser for signIn: a tab, and what a person does there, step by step.
 func open(tab context.Context, person ...func(context.Context) error) func(url string) error {
 	return func(url string) error {
 		err := chromedp.Do(tab, chromedp.Navigate(url))
@@ -95,7 +95,7 @@ func open(tab context.Context, person ...func(context.Context) error) func(url s
 	}
 }
 
-// heading gives that of the page the person is left with.
+// heading returns that of the page the person is left with.
 func heading(tab context.Context, t *testing.T) string {
 	t.Helper()
 	text, err := chromedp.Run(tab, chromedp.Text(css(`main h1`), chromedp.NodeVisible))
@@ -120,14 +120,14 @@ func TestSignIn(t *testing.T) {
 				assert.Equal(t, "You are signed in", heading(tab, t))
 				shots(tab, t, name+"-"+string(mode)+"-signed-in")
 
-				// The ID token was verified with what discovery gave.
+				// The ID token was verified with what discovery found.
 				assert.True(t, requests.has("/.well-known/openid-configuration"))
 				assert.True(t, requests.has("/.well-known/jwks.json"))
 				first := idClaims(t, token)
 				assert.Equal(t, p.issuer, first.Issuer)
 				assert.Equal(t, p.subject, first.Subject)
 
-				// A token that was stored gives its claims once it is verified again.
+				// A token that was stored returns its claims once it is verified again.
 				stored, err := json.Marshal(token)
 				require.NoError(t, err)
 				var loaded piecesauth.Token

@@ -71,7 +71,7 @@ func (p *provider) authenticator(t *testing.T, config piecesauth.Config) *pieces
 	return auth
 }
 
-// visit is what the person's browser does first: it gives the redirect_uri and
+// visit is what the person's browser does first: it returns the redirect_uri and
 // the result that the server sends there.
 func (p *provider) visit(authorizationURL string, result url.Values) (string, url.Values) {
 	u, err := url.Parse(authorizationURL)

@@ -31,8 +31,8 @@ type Request struct {
 	nonce         bool
 }
 
-// Fresh holds the values of one request.
-type Fresh struct {
+// Values holds the values of one request.
+type Values struct {
 	URL, State, Nonce, Verifier string
 }
 
@@ -47,7 +47,7 @@ func NewRequest(u *url.URL, extra url.Values, nonce bool) *Request {
 }
 
 // Fill makes a request from random bytes.
-func (r *Request) Fill(entropy *[Entropy]byte) Fresh {
+func (r *Request) Fill(entropy *[Entropy]byte) Values {
 	var text [3 * length]byte
 	for i := range 3 {
 		base64.RawURLEncoding.Encode(text[length*i:length*(i+1)], entropy[32*i:32*(i+1)])
@@ -57,7 +57,7 @@ func (r *Request) Fill(entropy *[Entropy]byte) Fresh {
 	base64.RawURLEncoding.Encode(challenge[:], sum[:])
 
 	all := string(text[:])
-	f := Fresh{Verifier: all[:length], State: all[length : 2*length]}
+	f := Values{Verifier: all[:length], State: all[length : 2*length]}
 	if r.nonce {
 		f.Nonce = all[2*length:]
 	}

@@ -126,7 +126,7 @@ func TestSignInAndStay(t *testing.T) {
 	}
 }
 
-// TestOAuth2 gives the token to a library that knows x/oauth2 alone.
+// TestOAuth2 passes the token to a library that knows x/oauth2 alone.
 func TestOAuth2(t *testing.T) {
 	server := piecesauthtest.NewServer(piecesauthtest.Options{})
 	defer server.Close()

@@ -25,7 +25,7 @@ type failure struct {
 	err     error
 	until   int64 // 0: until there is another refresh token
 	pauses  int   // how often it failed in succession
-	held    bool  // even if there is no valid value
+	forAll  bool  // even if there is no valid value
 }
 
 // Lasts is how long a failed refresh is not tried again.
@@ -52,7 +52,7 @@ type Failure struct {
 	After time.Duration // for AsAsked
 }
 
-func (f *failure) holds(refresh string, now int64) bool {
+func (f *failure) applies(refresh string, now int64) bool {
 	return f != nil && f.refresh == refresh && (f.until == 0 || now < f.until)
 }
 
@@ -61,7 +61,7 @@ func (f *failure) holds(refresh string, now int64) bool {
 func (k *Keeper[T]) Failed(f Failure) (until time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	next := &failure{refresh: f.Next, err: f.Err, pauses: 1, held: f.Lasts != Briefly}
+	next := &failure{refresh: f.Next, err: f.Err, pauses: 1, forAll: f.Lasts != Briefly}
 	if last := k.failed; last != nil && (last.refresh == f.Used || last.refresh == f.Next) {
 		next.pauses = last.pauses + 1
 	}
@@ -96,7 +96,7 @@ func (k *Keeper[T]) Succeeded(refreshed bool) {
 func (k *Keeper[T]) Failure(refresh string) error {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	if k.failed.holds(refresh, time.Now().UnixNano()) && k.failed.held {
+	if k.failed.applies(refresh, time.Now().UnixNano()) && k.failed.forAll {
 		return k.failed.err
 	}
 	return nil
@@ -106,14 +106,14 @@ func (k *Keeper[T]) Failure(refresh string) error {
 // one was only moments ago, it returns how long to wait instead.
 func (k *Keeper[T]) Rejected() (wait time.Duration) {
 	now := time.Now().UnixNano()
-	hold := int64(pause(firstPause, k.rejections))
+	interval := int64(pause(firstPause, k.rejections))
 	if at := k.refreshed + int64(firstPause); now < at {
 		return time.Duration(at - now)
 	}
-	if at := k.rejectedAt + hold; k.rejections > 0 && now < at {
+	if at := k.rejectedAt + interval; k.rejections > 0 && now < at {
 		return time.Duration(at - now)
 	}
-	if now > k.rejectedAt+2*hold {
+	if now > k.rejectedAt+2*interval {
 		k.rejections = 0
 	}
 	k.rejections++

@@ -72,7 +72,7 @@ func (k *Keeper[T]) Get(ctx context.Context, rejected string) (*T, error) {
 		now := time.Now().UnixNano()
 		c := k.current.Load()
 		good := k.good(c, now, rejected)
-		if good && (now < c.RefreshAt || k.holdsOff(c.Value, now)) {
+		if good && (now < c.RefreshAt || k.failedRecently(c.Value, now)) {
 			return c.Value, nil
 		}
 		if err := ctx.Err(); err != nil {
@@ -81,7 +81,7 @@ func (k *Keeper[T]) Get(ctx context.Context, rejected string) (*T, error) {
 			}
 			return nil, err
 		}
-		r := k.join(ctx, rejected)
+		r := k.currentRun(ctx, rejected)
 		if good && now < c.WaitAt {
 			return c.Value, nil
 		}
@@ -105,17 +105,17 @@ func (k *Keeper[T]) good(c *Current[T], now int64, rejected string) bool {
 	return access != rejected
 }
 
-// holdsOff reports whether a refresh of the value failed so recently that it is
+// failedRecently reports whether a refresh of the value failed so recently that it is
 // too early for another.
-func (k *Keeper[T]) holdsOff(v *T, now int64) bool {
+func (k *Keeper[T]) failedRecently(v *T, now int64) bool {
 	_, refresh := k.Names(v)
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	return k.failed.holds(refresh, now)
+	return k.failed.applies(refresh, now)
 }
 
-// join returns the refresh in progress, or starts one.
-func (k *Keeper[T]) join(ctx context.Context, rejected string) *run[T] {
+// currentRun returns the refresh in progress, or starts one.
+func (k *Keeper[T]) currentRun(ctx context.Context, rejected string) *run[T] {
 	if r := k.running.Load(); r != nil {
 		return r
 	}

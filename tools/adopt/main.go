@@ -128,20 +128,27 @@ func (a *adoption) try(ctx context.Context, path string) error {
 	if err != nil {
 		return unchanged("the Go API cannot be compared: %w", err)
 	}
-	tests, testErr := "", error(nil)
-	if len(files) > 0 {
-		if tests, testErr = command(ctx, after, a.test[0], a.test[1:]...); testErr == nil {
-			list(a.out, "Tests", nil, "All pass.")
-		}
-	} else {
-		list(a.out, "Tests", nil, "Not run: no file changes.")
-	}
+	tests, err := a.runTests(ctx, after, files)
 	list(a.out, "Words", append(d.unworded, fresh...), "Nothing is left to write.")
 	list(a.out, "Version", nil, "What has to rise: "+bump(api, d.breaking, compiled(files))+".")
-	if testErr != nil {
+	if err != nil {
 		return a.failed(ctx, tmp, "Tests", tests, "the tests fail with this document: see Tests above; Contract says what changed under them")
 	}
 	return a.take(ctx, tmp, files)
+}
+
+// runTests runs the tests of the copy, if a file changes, and reports that they
+// pass. It returns their output.
+func (a *adoption) runTests(ctx context.Context, after string, files []string) (output string, err error) {
+	if len(files) == 0 {
+		list(a.out, "Tests", nil, "Not run: no file changes.")
+		return "", nil
+	}
+	output, err = command(ctx, after, a.test[0], a.test[1:]...)
+	if err == nil {
+		list(a.out, "Tests", nil, "All pass.")
+	}
+	return output, err
 }
 
 // rewrite brings the facts of a full document into the copy that is to change,
