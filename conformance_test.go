@@ -388,15 +388,15 @@ func conformancePage(results map[string][]string) string {
 <!-- Written by: go test -run TestConformance . -update -->
 
 The cases of the OpenID Foundation's conformance suite that concern a public
-client with the code flow, by the suite's names. Each is played twice, with
-` + "`form_post` and with `query`" + `, against a server that misbehaves as the suite's
-does (package ` + "`piecesauthtest`" + `), and ends the same way by both. After each
-refusal the same client signs in to the same server, no longer misbehaving: so
-that it was the fault that was refused, and left nothing behind.
+client with the code flow, under the suite's names. Each runs twice, with
+` + "`form_post`" + ` and with ` + "`query`" + `, against a server that misbehaves as the suite's
+does (package ` + "`piecesauthtest`" + `), and must end the same way in both. After each
+refusal the same client signs in to the same server, which now behaves: this
+shows that the fault was what was refused, and that it left nothing behind.
 
-The results are those of ` + "`TestConformance`" + `, in the words of the errors. The
-last column is a client that sets no ` + "`Config.Issuer`" + `: claims are checked
-nonetheless, but there is no issuer to compare with, and no signature is
+The results are those of ` + "`TestConformance`" + `, with the texts of its errors. The
+last column is for a client that does not set ` + "`Config.Issuer`" + `: claims are checked
+all the same, but there is no issuer to compare with, and no signature is
 verified.
 
 This is the library's own test, not a certification.
