@@ -67,9 +67,9 @@ func New(db DB, o Options) (*Tokens, error) {
 }
 
 // Store returns the store for one person's token, or for one session's. The id
-// is the key of the row and is stored as it is: 1 to 512 bytes, better opaque
-// than a name or an address. A Store is cheap, so make one for each request if
-// you like.
+// is the key of the row and is stored as it is: 1 to 512 bytes, preferably
+// opaque, such as a session's id. A Store is cheap, so you can make one for each
+// request.
 //
 // Besides the methods of [piecesauth.TokenStore], it has Replace, which writes
 // without reading, and UpdateUnless, which returns without an update as soon as

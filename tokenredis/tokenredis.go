@@ -71,7 +71,7 @@ type Options struct {
 // DB is a [tokenkv.DB] in Redis. It is safe for concurrent use.
 type DB struct {
 	client    redis.UniversalClient
-	single    *redis.Client // the client, where it has one server
+	single    *redis.Client // the client, if it has one server
 	prefix    string
 	idle      time.Duration // 0 for never
 	get, swap script

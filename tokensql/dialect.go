@@ -15,7 +15,7 @@ type statements struct {
 	update  string // value, version, id, version before
 	remove  string // id, version before
 	purge   string // by age and limit
-	probe   string // fails where there is no table
+	probe   string // fails if there is no table
 	migrate []string
 
 	age   func(got float64) time.Duration
@@ -52,7 +52,7 @@ func postgres(schema, table string) statements {
 			` AND stored_at < clock_timestamp() - $1::float8 * interval '1 second'`, t, purgeAtOnce),
 		probe: `SELECT id, value, version, stored_at FROM ` + t + ` WHERE 1 = 0`,
 		migrate: []string{
-			// CREATE … IF NOT EXISTS fails where two run at once.
+			// CREATE … IF NOT EXISTS fails if two run at once.
 			`SELECT pg_advisory_xact_lock(hashtext('` + t + `'))`,
 			`CREATE TABLE IF NOT EXISTS ` + t + ` (id bytea PRIMARY KEY, value bytea NOT NULL, version bytea NOT NULL, stored_at timestamptz NOT NULL)`,
 			`CREATE INDEX IF NOT EXISTS "` + table + `_stored_at" ON ` + t + ` (stored_at)`,
@@ -71,8 +71,9 @@ func mysql(schema, table string) statements {
 	t := quoted("`", schema, table)
 	return statements{
 		get: `SELECT value, version, TIMESTAMPDIFF(MICROSECOND, stored_at, ` + now + `) FROM ` + t + ` WHERE id = ?`,
-		// IGNORE, for ON DUPLICATE KEY UPDATE counts rows in a way that a client can
-		// change. What else it ignores can't happen: an id was found short enough.
+		// IGNORE, because ON DUPLICATE KEY UPDATE counts rows in a way that a client
+		// can change. The other errors that it ignores can't happen: the id's length
+		// was checked.
 		insert: `INSERT IGNORE INTO ` + t + ` (id, value, version, stored_at) VALUES (?, ?, ?, ` + now + `)`,
 		update: `UPDATE ` + t + ` SET value = ?, version = ?, stored_at = ` + now + ` WHERE id = ? AND version = ?`,
 		remove: `DELETE FROM ` + t + ` WHERE id = ? AND version = ?`,
@@ -87,9 +88,9 @@ func mysql(schema, table string) statements {
 	}
 }
 
-// Times are milliseconds, which is what SQLite's clock has. It is this machine's,
-// so an age needs no SQL, where it would double what a read costs. What is stored
-// does: it is to be the time after any wait for a lock.
+// Times are in milliseconds, like SQLite's clock, which is this machine's. So an age
+// is computed without SQL, which would double the cost of a read. The stored time
+// comes from SQL, because it must be the time after any wait for a lock.
 func sqlite(schema, table string) statements {
 	const now = `CAST(round(unixepoch('subsec') * 1000) AS INTEGER)`
 	t := quoted(`"`, schema, table)

@@ -149,10 +149,10 @@ func (h *Handler) makeRoom(w http.ResponseWriter, r *http.Request, session strin
 	}
 }
 
-// goesRound reports whether the browser has just signed in several times: to
-// send it to the sign-in once more would not help, but go on for ever where the
+// signsInTooOften reports whether the browser has just signed in several times: sending
+// it to the sign-in once more would not help, and would never end if the
 // authorization server asks the person nothing.
-func (h *Handler) goesRound(r *http.Request) bool {
+func (h *Handler) signsInTooOften(r *http.Request) bool {
 	done := 0
 	for _, cookie := range r.Cookies() {
 		if strings.HasPrefix(cookie.Name, h.attemptName("")) {

@@ -63,7 +63,7 @@ func StatusCode(err error) int {
 // [StatusCode].
 func (h *Handler) Error(w http.ResponseWriter, r *http.Request, err error) {
 	next := h.next(r)
-	if errors.Is(err, piecesauth.ErrSignInRequired) && isPage(r) && !h.goesRound(r) {
+	if errors.Is(err, piecesauth.ErrSignInRequired) && isPage(r) && !h.signsInTooOften(r) {
 		noStore(w)
 		redirect(w, h.signInURL(next))
 		return

@@ -30,7 +30,7 @@ const (
 	inKeyring      = "keyring" // in a file, sealed with a key in the credential store
 )
 
-// settings is what login was told. It holds no secret.
+// settings are the values that login was run with. They hold no secret.
 type settings struct {
 	Version     int    `json:"version"`
 	BaseURL     string `json:"base_url"`
@@ -49,7 +49,7 @@ type setting struct {
 	flag, usage string
 	preset      string
 	value       *string
-	ofGrant     bool // another value is another grant
+	ofGrant     bool // a token belongs to one value of it only
 }
 
 func (s *settings) all() []setting {
@@ -80,19 +80,20 @@ func (s *settings) config() piecesauth.Config {
 	return piecesauth.Config{
 		BaseURL: s.BaseURL, ClientID: s.ClientID, Audience: s.Audience, Issuer: s.Issuer, Scopes: strings.Fields(s.Scope),
 		UserAgent: "piecesauth-command/" + piecesauth.Version,
-		// Nobody is there to take a token that is refreshed ahead of time: it is
-		// refreshed when a caller would wait for that.
+		// No later call of this process could use a token that is refreshed ahead of
+		// time, so it is refreshed when a caller would wait for that.
 		RefreshBefore: 30 * time.Second,
 	}
 }
 
-// sameServer reports whether both are of one server and client.
+// sameServer reports whether both have the same server and client.
 func (s *settings) sameServer(other *settings) bool {
 	return strings.TrimRight(s.BaseURL, "/") == strings.TrimRight(other.BaseURL, "/") && s.ClientID == other.ClientID
 }
 
-// choose returns the settings of a sign-in: of the flags, else of the environment,
-// else of the sign-in before at the same server, else the presets.
+// choose returns the settings for a sign-in: from the flags, or else the
+// environment, or else the previous sign-in at the same server, or else the
+// defaults.
 func choose(flags *pflag.FlagSet, before *settings) (*settings, error) {
 	chosen := &settings{Version: settingsVersion}
 	given := func(s setting) (string, bool) {
@@ -140,7 +141,7 @@ func onThisMachine(host string) bool {
 // account is one of the sign-ins of this user, in a folder of its own.
 type account struct {
 	name, folder string
-	settings     settings // Version 0: login was never told any
+	settings     settings // Version is 0 if nobody has signed in yet
 }
 
 func (p *program) accountFlag(c *cobra.Command) {
@@ -177,7 +178,7 @@ func accounts() []string {
 	return names
 }
 
-// open reads the settings of the account that --account names.
+// open reads the settings of the account named by --account.
 func (p *program) open() (*account, error) {
 	if !regexp.MustCompile(`^[A-Za-z0-9_@+][A-Za-z0-9._@+-]{0,63}$`).MatchString(p.account) || !filepath.IsLocal(p.account) {
 		return nil, usagef("--account may have letters, digits and any of . _ @ + -, 64 at most")
@@ -213,8 +214,9 @@ func userName() string {
 	return "this user"
 }
 
-// openSignedIn is open for commands that use a grant: what the environment says
-// otherwise is an error, for a grant goes nowhere but where it came from.
+// openSignedIn is like open, for commands that use a token. If the environment
+// names another server or client, that is an error, because a token is sent only
+// to where it came from.
 func (p *program) openSignedIn() (*account, error) {
 	a, err := p.open()
 	if err != nil || a.settings.Version == 0 {
@@ -239,13 +241,13 @@ func (a *account) store(storage string) (*tokenfile.Store, error) {
 	return tokenfile.New(a.tokenPath(), tokenfile.Sealed(keyring.Key("piecesauth", a.name)))
 }
 
-// hasToken reports whether there is one, without the key that it takes to read it.
+// hasToken reports whether a token is stored; it needs no key for that.
 func (a *account) hasToken() bool {
 	_, err := os.Lstat(a.tokenPath())
 	return err == nil
 }
 
-// loginCommand is what a person runs to sign in to this account.
+// loginCommand returns the command that signs in to this account.
 func (a *account) loginCommand() string {
 	if a.name == defaultAccount {
 		return "piecesauth login"
@@ -253,7 +255,7 @@ func (a *account) loginCommand() string {
 	return "piecesauth login --account " + a.name
 }
 
-// signInAgain tells what to run, where that is what an error comes to.
+// signInAgain adds the command to run to an error that means to sign in again.
 func (a *account) signInAgain(err error) error {
 	if !errors.Is(err, piecesauth.ErrSignInRequired) && !errors.Is(err, piecesauth.ErrNoToken) {
 		return err
@@ -265,8 +267,8 @@ func (a *account) signInAgain(err error) error {
 	return e
 }
 
-// pickStorage returns where the token will be kept, once it is known to work: a
-// token that can't be stored is not to be asked for.
+// pickStorage returns where the token will be kept, after a test that storing
+// works: otherwise no token must be requested.
 func (p *program) pickStorage(ctx context.Context, a *account, chosen *settings) (*tokenfile.Store, error) {
 	auto := chosen.Storage == ""
 	if auto {
@@ -311,8 +313,9 @@ func try(ctx context.Context, store *tokenfile.Store) error {
 	return err
 }
 
-// busReachable reports whether asking for the credential store does no more than
-// that: where there is no bus on Linux or a BSD, one would be started, and stay.
+// busReachable reports whether the credential store can be asked without side
+// effects: on Linux and the BSDs, asking without a bus would start one, which
+// stays.
 func busReachable() bool {
 	if runtime.GOOS == "darwin" || runtime.GOOS == "windows" || os.Getenv("DBUS_SESSION_BUS_ADDRESS") != "" {
 		return true
@@ -325,7 +328,7 @@ func busReachable() bool {
 	return err == nil
 }
 
-// prepare writes the settings beside where they will be; commit puts them there.
+// prepare writes the settings to a temporary file; commit renames it.
 func (a *account) prepare(s *settings) (commit func() error, discard func(), err error) {
 	data, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
@@ -335,7 +338,7 @@ func (a *account) prepare(s *settings) (commit func() error, discard func(), err
 	if err != nil {
 		return nil, nil, err
 	}
-	discard = func() { _ = os.Remove(file.Name()) } // gone already, once committed
+	discard = func() { _ = os.Remove(file.Name()) } // does nothing after commit
 	_, err = file.Write(append(data, '\n'))
 	if err == nil {
 		err = file.Sync()

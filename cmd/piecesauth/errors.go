@@ -18,7 +18,7 @@ const (
 	exitInterrupted = 130
 )
 
-// usageError is an error of whoever called the command.
+// usageError means that the command was called wrongly.
 type usageError struct{ err error }
 
 func (u *usageError) Error() string { return u.err.Error() }
@@ -26,10 +26,10 @@ func (u *usageError) Unwrap() error { return u.err }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
-// errNotSignedIn ends status, whose result has said so already.
+// errNotSignedIn ends status, which has already printed that.
 var errNotSignedIn = errors.New("nobody is signed in")
 
-// signInError adds what to do to an error that is ErrSignInRequired.
+// signInError adds what to do to an ErrSignInRequired.
 type signInError struct {
 	err     error
 	command string
@@ -44,10 +44,10 @@ func (s *signInError) Error() string {
 }
 func (s *signInError) Unwrap() error { return s.err }
 
-// Is answers ErrSignInRequired for ErrNoToken, too.
+// Is also matches ErrSignInRequired for ErrNoToken.
 func (s *signInError) Is(target error) bool { return target == piecesauth.ErrSignInRequired }
 
-// classify returns the exit code of an error, and the name that it has in JSON.
+// classify returns the exit code of an error, and its kind in JSON.
 func classify(ctx context.Context, err error) (code int, kind string) {
 	var usage *usageError
 	var e *piecesauth.Error
@@ -106,10 +106,10 @@ func (p *program) report(ctx context.Context, err error) int {
 	return code
 }
 
-// trimPrefix takes off the name that the command says itself.
+// trimPrefix removes the name of the package, since the command prints its own.
 func trimPrefix(text string) string { return strings.TrimPrefix(text, "piecesauth: ") }
 
-// inWordsOfFlags says what programmers read in the words of whoever uses the command.
+// inWordsOfFlags replaces the names of Go fields by those of flags.
 func inWordsOfFlags(text string) string {
 	return strings.NewReplacer(
 		"new: BaseURL ", "--base-url ", "new: ClientID ", "--client-id ", "new: Issuer ", "--issuer ", "new: Audience ", "--audience ", "new: Scopes has", "--scope has",

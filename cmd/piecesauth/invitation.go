@@ -12,17 +12,17 @@ import (
 
 const waiting = "Waiting for you to sign in there (Ctrl-C gives up) …"
 
-// invitation says after the address of the sign-in page what happens next. On a
-// terminal it then shows how long that takes, until there is more to say: a person
-// may be pasting, and what they typed must not be overwritten.
+// invitation prints, after the address of the sign-in page, what happens next. On
+// a terminal it then counts the seconds until anything else is printed: a person
+// may be pasting, and their input must not be overwritten.
 type invitation struct {
 	to   io.Writer
 	live bool // to is a terminal
 
 	mu     sync.Mutex
 	ticker *time.Ticker // nil unless the seconds are counted
-	since  time.Time    // the sign-in page is awaited; zero before
-	open   bool         // the line has no end yet
+	since  time.Time    // when the wait began; zero before
+	open   bool         // the line has not ended yet
 }
 
 func (i *invitation) Write(b []byte) (int, error) {
@@ -88,13 +88,13 @@ func (i *invitation) show() {
 	}
 }
 
-// rewritable reports whether w is a terminal that has room for the line: one that
-// is wrapped can't be written over.
+// rewritable reports whether w is a terminal that is wide enough for the line: a
+// wrapped line can't be overwritten.
 func rewritable(w io.Writer) bool {
 	file, ok := w.(*os.File)
 	if !ok || !term.IsTerminal(int(file.Fd())) || os.Getenv("TERM") == "dumb" {
 		return false
 	}
 	width, _, err := term.GetSize(int(file.Fd()))
-	return err == nil && (width == 0 || width > len(waiting)+len(" 14m59s")) // 0: it doesn't say
+	return err == nil && (width == 0 || width > len(waiting)+len(" 14m59s")) // 0 means unknown
 }

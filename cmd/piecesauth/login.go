@@ -16,7 +16,7 @@ import (
 )
 
 const (
-	// loginTimeout ends a sign-in that nobody takes up: a script must not hang.
+	// loginTimeout ends a sign-in that nobody completes, so that no script hangs.
 	loginTimeout = 15 * time.Minute
 	saveTimeout  = 30 * time.Second
 )
@@ -87,7 +87,7 @@ func (p *program) login(ctx context.Context, a *account, chosen *settings, noBro
 	return p.greet(a, chosen, token)
 }
 
-// save stores what was granted, though the caller may leave just then.
+// save stores the token, even if ctx ends just then.
 func save(ctx context.Context, auth *piecesauth.Authenticator, store *tokenfile.Store, token *piecesauth.Token, commit func() error) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
 	defer cancel()
@@ -113,14 +113,14 @@ func (p *program) signIn(ctx context.Context, auth *piecesauth.Authenticator, ch
 	return token, err
 }
 
-// greet says who signed in.
+// greet prints who signed in.
 func (p *program) greet(a *account, chosen *settings, token *piecesauth.Token) error {
 	person := struct {
 		Sub   string `json:"sub,omitempty"`
 		Name  string `json:"name,omitempty"`
 		Email string `json:"email,omitempty"`
 	}{}
-	_ = token.Claims(&person) // without an ID token nobody knows
+	_ = token.Claims(&person) // fails without an ID token; then the name is unknown
 	if p.json {
 		return p.printJSON(struct {
 			Account string    `json:"account"`

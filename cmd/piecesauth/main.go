@@ -1,5 +1,5 @@
 // Command piecesauth signs in to Pieces from a shell, and runs a Pieces auth
-// server to try that with. docs/command.md describes it.
+// server for tests. docs/command.md describes it.
 package main
 
 import (
@@ -29,21 +29,22 @@ func run(args []string) int {
 	root.SetErr(p.words)
 	err := root.ExecuteContext(ctx)
 	if !p.json && err != nil {
-		p.json = asksForJSON(args) // the flags may not have been read that far
+		p.json = asksForJSON(args) // an error may end the reading of flags before --json
 	}
 	return p.report(ctx, err)
 }
 
-// program is one run of the command. Results go to out, words for people to words.
+// program is one run of the command. Results go to out, messages for people to
+// words.
 type program struct {
 	in         *os.File
 	out, words io.Writer
 	json       bool   // --json
 	account    string // --account
-	began      bool   // the command line was in order; an error before is one of usage
+	began      bool   // the command line was valid; any earlier error is a usage error
 }
 
-// command returns the commands; each has an example.
+// command returns the root command. Each command has an example.
 func (p *program) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "piecesauth",
@@ -81,7 +82,7 @@ flags of these names; BROWSER names what opens the sign-in page.`,
 	return root
 }
 
-// completeWithExamples adds the library's own commands, and the examples that they lack.
+// completeWithExamples adds cobra's own commands, with the examples that they lack.
 func completeWithExamples(root *cobra.Command) {
 	root.InitDefaultHelpCmd()
 	root.InitDefaultCompletionCmd()
@@ -125,14 +126,14 @@ func asksForJSON(args []string) bool {
 	return false
 }
 
-// say tells a person something, unless programs read along.
+// say prints a message for people, unless the output is for programs.
 func (p *program) say(format string, args ...any) {
 	if !p.json {
 		fmt.Fprintf(p.words, format+"\n", args...)
 	}
 }
 
-// print prints a result.
+// print prints a result as text.
 func (p *program) print(format string, args ...any) error {
 	_, err := fmt.Fprintf(p.out, format+"\n", args...)
 	return written(err)

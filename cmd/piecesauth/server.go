@@ -18,7 +18,7 @@ import (
 	"github.com/piecesauth/piecesauth/piecesauthtest"
 )
 
-// serverFlags are the flags of server that are no options by themselves.
+// serverFlags are the flags of server that are not an option of the test server.
 type serverFlags struct {
 	public, strict bool
 	people         string
@@ -82,7 +82,7 @@ many requests in a row it happens to, or always; once by default.`,
 	return c
 }
 
-// checkAddr refuses what other machines reach, unless that is wanted.
+// checkAddr refuses an address that other machines can reach, unless --public is set.
 func checkAddr(addr string, public bool) error {
 	host, _, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -182,11 +182,11 @@ func (p *program) serve(ctx context.Context, options piecesauthtest.Options, fau
 	if err := p.printServer(server, options.StrictRedirects, options.RedirectURLs); err != nil {
 		return err
 	}
-	<-ctx.Done() // which is how a server is meant to end
+	<-ctx.Done() // the normal end of a server
 	return nil
 }
 
-// printServer prints the flags for this server, and the lines to try it.
+// printServer prints the flags for this server, and the commands to try it.
 func (p *program) printServer(server *piecesauthtest.Server, strict bool, redirects []string) error {
 	redirect := "http://127.0.0.1:0/callback"
 	if strict {
@@ -205,7 +205,7 @@ func (p *program) printServer(server *piecesauthtest.Server, strict bool, redire
 			RedirectURL string `json:"redirect_url"`
 		}{server.URL, server.ClientID, server.Issuer, audience, redirect})
 	}
-	const account = "--account test" // whoever is signed in already stays so, and their token isn't sent here
+	const account = "--account test" // an existing sign-in is kept, and its token isn't sent here
 	flags := fmt.Sprintf("%s --base-url %s --client-id %s --issuer %s --redirect-url %s",
 		account, quote(server.URL), quote(server.ClientID), quote(server.Issuer), quote(redirect))
 	if audience != (&settings{}).all()[2].preset {
@@ -217,7 +217,7 @@ func (p *program) printServer(server *piecesauthtest.Server, strict bool, redire
 		self, flags, account, quote(server.URL+"/userinfo"))
 }
 
-// selfCommand returns what starts this program from a shell.
+// selfCommand returns the shell command that starts this program.
 func selfCommand() string {
 	self, err := os.Executable()
 	if err != nil {
@@ -234,7 +234,7 @@ func selfCommand() string {
 	return quote(filepath.Clean(self))
 }
 
-// quote makes one word of text in a POSIX shell.
+// quote quotes text as one word for a POSIX shell.
 func quote(text string) string {
 	if !strings.ContainsFunc(text, func(r rune) bool {
 		return !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_./:@%+,=", r)

@@ -8,9 +8,9 @@ import (
 	"github.com/piecesauth/piecesauth/tokenfile"
 )
 
-// settledStore has the program end between updates alone. A process that ends
-// within one, since it has a token that is still good or was interrupted, may lose
-// the one that the server grants just then.
+// settledStore lets the program end only between updates. A process that ends
+// during an update, because its current token is still valid or because it was
+// interrupted, could lose the token that the server grants just then.
 type settledStore struct {
 	*tokenfile.Store
 
@@ -26,7 +26,7 @@ func newSettledStore(store *tokenfile.Store) *settledStore {
 	return s
 }
 
-// Update is the file's, and refused once the program is ending.
+// Update calls that of the file; it fails once the program is ending.
 func (s *settledStore) Update(ctx context.Context, fn func(context.Context, *piecesauth.Token) (*piecesauth.Token, error)) error {
 	s.mu.Lock()
 	if err := s.ending.Err(); err != nil {
@@ -48,7 +48,7 @@ func (s *settledStore) Update(ctx context.Context, fn func(context.Context, *pie
 	})
 }
 
-// settle waits for the update that has begun, and lets no other begin.
+// settle waits for an update in progress, and lets no other begin.
 func (s *settledStore) settle() {
 	s.mu.Lock()
 	s.end()

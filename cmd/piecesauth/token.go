@@ -11,8 +11,8 @@ import (
 	"github.com/piecesauth/piecesauth"
 )
 
-// withSource calls use with the source of the account's token, and returns once
-// nothing is under way that could be lost.
+// withSource calls use with the source of the account's token, and returns once no
+// refresh is in progress.
 func (p *program) withSource(use func(a *account, source *piecesauth.TokenSource) error) error {
 	a, err := p.openSignedIn()
 	if err != nil {
@@ -103,7 +103,7 @@ func (p *program) whoamiCommand() *cobra.Command {
 	return c
 }
 
-// dropSecrets deletes what a profile holds of secrets, however deep.
+// dropSecrets deletes the secrets in a profile, at any depth.
 func dropSecrets(v any) {
 	switch v := v.(type) {
 	case map[string]any:
@@ -120,7 +120,7 @@ func dropSecrets(v any) {
 	}
 }
 
-// state is what status prints.
+// state is the output of status.
 type state struct {
 	Account   string    `json:"account"`
 	SignedIn  bool      `json:"signed_in"`

@@ -73,8 +73,8 @@ func offline(ctx context.Context, rounds int, every time.Duration, out io.Writer
 	return nil
 }
 
-// enroll signs a person in and stores their token. In earnest people do that in
-// a browser, on a page of package web or with loopback.SignIn.
+// enroll signs a person in and stores their token. Real people do that in a
+// browser, on a page of package web or with loopback.SignIn.
 func (b *bot) enroll(ctx context.Context, server *piecesauthtest.Server, name string) error {
 	browser := server.BrowserAs(piecesauthtest.Person{Sub: name, Name: name})
 	token, err := loopback.SignIn(ctx, b.auth, loopback.Options{

@@ -1,8 +1,8 @@
-// Command signin takes the whole journey, step by step: authorization URL,
+// Command signin goes through a whole sign-in, step by step: authorization URL,
 // callback, token, profile, refresh, logout.
 //
-// As it is, it signs Ada Lovelace in at a server of its own, with no network
-// and no account, and finishes by itself. Flags point it at a real server:
+// Without flags it signs Ada Lovelace in at a server of its own, with no network
+// and no account, and then ends. Flags point it at a real server:
 //
 //	go run ./examples/signin -base-url https://auth.pieces.services -client-id … -audience …
 //
@@ -96,7 +96,7 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 	return err
 }
 
-// program is what one run has.
+// program is one run.
 type program struct {
 	auth    *piecesauth.Authenticator
 	source  *piecesauth.TokenSource
@@ -104,7 +104,7 @@ type program struct {
 	out     io.Writer
 }
 
-// greet gets a token, by a sign-in if need be, and says whose it is.
+// greet gets a token, after a sign-in if necessary, and prints whose it is.
 func (p *program) greet(ctx context.Context) (*piecesauth.Token, error) {
 	token, err := p.signIn(ctx)
 	if err != nil {
@@ -127,7 +127,7 @@ func (p *program) greet(ctx context.Context) (*piecesauth.Token, error) {
 	return token, nil
 }
 
-// signIn returns the stored token, or one of a sign-in, which is stored.
+// signIn returns the stored token or, after a sign-in, a new one, which it stores.
 func (p *program) signIn(ctx context.Context) (*piecesauth.Token, error) {
 	steps := "1, 2. Signed in already, by what an earlier run has stored"
 	if _, err := p.source.Token(ctx); err != nil {
@@ -143,8 +143,8 @@ func (p *program) signIn(ctx context.Context) (*piecesauth.Token, error) {
 	return token, nil
 }
 
-// leave refreshes the token, which a TokenSource does by itself when it is
-// time to, and signs out.
+// leave refreshes the token, which a TokenSource otherwise does by itself when it
+// is time, and signs out.
 func (p *program) leave(ctx context.Context, token *piecesauth.Token) error {
 	if token.RefreshToken == "" {
 		fmt.Fprintln(p.out, "5. Refresh: not possible, no refresh token was given")

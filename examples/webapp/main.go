@@ -54,7 +54,7 @@ func main() {
 	}
 	config.ResponseMode = piecesauth.ResponseMode(*mode)
 	var keys [][]byte
-	random := (rand.Text() + rand.Text())[:43] + "=" // for this run alone
+	random := (rand.Text() + rand.Text())[:43] + "=" // for this run only
 	for key := range strings.SplitSeq(cmp.Or(os.Getenv("WEBAPP_KEYS"), random), ",") {
 		keys = append(keys, must(base64.StdEncoding.DecodeString(key)))
 	}

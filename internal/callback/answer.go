@@ -25,7 +25,7 @@ func Answered(answer *exchange.Answer, from *url.URL, redirectURI string) (url.V
 	if err != nil {
 		return nil, ErrRedirect
 	}
-	// Any other URL may carry our state too, for example that of a login page.
+	// Any other URL, such as that of a login page, may contain our state too.
 	registered, err := url.Parse(redirectURI)
 	if err != nil || !exchange.SameEndpoint(to, registered) {
 		return nil, nil //nolint:nilerr // a redirect URI that can't be parsed matches none

@@ -10,7 +10,7 @@ import (
 // RetryAfter reads how long to wait: Retry-After in seconds or as a date
 // (RFC 9110 §10.2.3), else x-ratelimit-reset, which Auth0 sends as a moment, and
 // with every answer: it counts unless x-ratelimit-remaining has some left. It is
-// a day at most; ok is false where the answer doesn't say.
+// a day at most; ok is false if the answer doesn't say.
 func RetryAfter(h http.Header) (wait time.Duration, ok bool) {
 	const most = 24 * time.Hour
 	if v := h.Get("Retry-After"); v != "" {

@@ -24,8 +24,8 @@ func NewEncoder(v any) *Encoder {
 }
 
 // Encode returns the form of the struct that v points to, without its empty
-// fields. If all fields are strings, it costs a fraction of the runtime's
-// encoder, which it uses otherwise.
+// fields. Structs with string fields only take a fraction of the time that the
+// runtime's encoder takes, which it uses for all others.
 func (e *Encoder) Encode(v any) (string, error) {
 	form := make([]byte, 0, 512)
 	val := reflect.ValueOf(v).Elem()

@@ -1,5 +1,5 @@
-// Package jsonvalue reads lifetimes and moments from JSON in the spellings that
-// servers use. Its errors hold no text of the input.
+// Package jsonvalue reads durations and times from JSON in the forms that servers
+// use. Its errors hold no text of the input.
 package jsonvalue
 
 import (

@@ -1,5 +1,5 @@
-// Package logging takes the logger of a configuration to a store, which has no
-// configuration of its own that could name one.
+// Package logging passes the logger of a configuration to a store through a
+// context, because a store has no configuration.
 package logging
 
 import (
@@ -9,12 +9,12 @@ import (
 
 type key struct{}
 
-// With returns a context for a store, whose doings the logger hears.
+// With returns a context for a store that is to use the logger.
 func With(ctx context.Context, logger *slog.Logger) context.Context {
 	return context.WithValue(ctx, key{}, logger)
 }
 
-// From returns the logger of the context; where there is none, a silent one.
+// From returns the logger of the context, or a silent one if it has none.
 func From(ctx context.Context) *slog.Logger {
 	if logger, ok := ctx.Value(key{}).(*slog.Logger); ok && logger != nil {
 		return logger

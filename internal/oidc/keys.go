@@ -83,7 +83,7 @@ func (p *Provider) fetchKeysFrom(ctx context.Context, m *Metadata) (*keySet, err
 	}
 	var keys []jose.JSONWebKey
 	for _, raw := range set.Keys[:min(len(set.Keys), mostKeys)] {
-		if k, ok := parseKey(raw); ok { // those that can't be read are for others
+		if k, ok := parseKey(raw); ok { // one that can't be read may be for other uses
 			keys = append(keys, k)
 		}
 	}
@@ -126,7 +126,7 @@ func parseKey(raw []byte) (k jose.JSONWebKey, ok bool) {
 	var meant struct {
 		Use string          `json:"use"`
 		Ops []string        `json:"key_ops"`
-		D   json.RawMessage `json:"d"` // of a private key, which is nobody's any more
+		D   json.RawMessage `json:"d"` // of a private key, which is then no secret any more
 	}
 	switch {
 	case strictjson.Unmarshal(raw, &public) != nil || strictjson.Unmarshal(raw, &meant) != nil,

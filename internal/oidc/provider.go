@@ -15,11 +15,11 @@ import (
 )
 
 const (
-	leastAge    = time.Minute      // of keys, before they are asked for anew
-	defaultAge  = time.Hour        // where the issuer doesn't say
+	leastAge    = time.Minute      // of keys, before they are fetched again
+	defaultAge  = time.Hour        // if the issuer doesn't say
 	mostAge     = 24 * time.Hour   // after which neither keys nor metadata are used any more
-	againAfter  = 30 * time.Second // when old keys are good enough meanwhile
-	tries       = 3                // of a request without whose answer a token can't be checked
+	againAfter  = 30 * time.Second // if the old keys can still be used
+	tries       = 3                // of a request that is needed to check a token
 	firstPause  = time.Second      // between tries, doubled each time
 	mostMissed  = 5                // requests a minute for keys that aren't known
 	missedEvery = time.Minute
@@ -52,7 +52,7 @@ type Metadata struct {
 	Issuer          string   `json:"issuer"`
 	KeysURL         string   `json:"jwks_uri"`
 	AnnouncesIssuer bool     `json:"authorization_response_iss_parameter_supported"`
-	Algorithms      []string `json:"id_token_signing_alg_values_supported"` // nil where the issuer doesn't say
+	Algorithms      []string `json:"id_token_signing_alg_values_supported"` // nil if the issuer doesn't say
 }
 
 // Provider verifies the signatures of one issuer's tokens. It fetches metadata
@@ -63,7 +63,7 @@ type Provider struct {
 	askingKeys     shared[*keySet]
 
 	mu       sync.Mutex
-	metadata *Metadata // nil where there is none that was found
+	metadata *Metadata // nil if none was found
 	read     time.Time // the metadata
 	keys     *keySet   // nil before the first
 	requests int       // for keys, so far

@@ -15,7 +15,7 @@ const requestTimeout = 35 * time.Second
 // shared is a request whose answer is shared by all who ask for it meanwhile.
 type shared[T any] struct {
 	mu      sync.Mutex
-	running *answer[T] // nil where nobody waits
+	running *answer[T] // nil if nobody waits
 }
 
 type answer[T any] struct {
@@ -91,7 +91,7 @@ func (s *shared[T]) leave(a *answer[T], cancel bool) bool {
 		return false
 	}
 	if s.running == a {
-		s.running = nil // whoever comes now starts anew
+		s.running = nil // the next caller starts another
 	}
 	if cancel {
 		a.cancel()

@@ -42,7 +42,7 @@ type Kind int
 const (
 	Malformed Kind = iota // can't be read, or lacks what every ID token has
 	Issuer                // of another issuer
-	Subject               // of nobody, or of another person than before
+	Subject               // no subject, or another person than before
 	Nonce                 // made for another attempt
 	Audience              // made for another client
 	AuthTime              // the person signed in too long ago
@@ -56,7 +56,7 @@ const (
 // Error is what the functions of this package return.
 type Error struct {
 	Kind       Kind
-	Op         string // "discovery" or "jwks" where that answer is at fault
+	Op         string // "discovery" or "jwks" if that answer is wrong
 	StatusCode int    // of that answer
 	Err        error
 
@@ -107,8 +107,8 @@ func (s *Strings) UnmarshalJSON(b []byte) error {
 // Token is an ID token that has been read. Neither its claims nor its signature
 // have been checked.
 type Token struct {
-	Algorithm string // "" where the header has none
-	KeyID     string // "" where the header has none
+	Algorithm string // "" if the header has none
+	KeyID     string // "" if the header has none
 	Claims    Claims
 	Payload   []byte // the claims as JSON
 

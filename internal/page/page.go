@@ -1,5 +1,5 @@
-// Package page is what a person sees in the browser: a plain page, dark where
-// the browser is, fit for a phone, that has no script and loads nothing.
+// Package page writes the page that a person sees in the browser: plain, in dark
+// mode if the browser is, readable on a phone, without scripts, and loading nothing.
 package page
 
 import (
@@ -19,11 +19,11 @@ const style = `:root{color-scheme:light dark}` +
 	`.why{padding:.75rem 1rem;border-left:.25rem solid #b3261e;background:#f6f2f2}` +
 	`@media(prefers-color-scheme:dark){body{background:#16161a;color:#e6e6ea}a{color:#a8c7fa}.why{border-color:#f2b8b5;background:#2a2224}}`
 
-// Page is what a page says. All of it is text, and escaped.
+// Page is the content of a page. All of it is text, and is escaped.
 type Page struct {
 	Title, Text string
 	Details     string // set apart below the text; "" for none
-	Link, Label string // where the person can go on; "" for nowhere
+	Link, Label string // where the person can continue; "" for nowhere
 }
 
 // Write writes the page. It loads nothing, not even an icon.
@@ -55,8 +55,8 @@ func (p Page) Write(w io.Writer) {
 `)
 }
 
-// SetHeaders sets what holds for every page: not stored, not framed, nothing
-// loaded, no address passed on.
+// SetHeaders sets the headers of every page: it is not cached, not framed, loads
+// nothing, and passes no address on.
 func SetHeaders(h http.Header) {
 	sum := sha256.Sum256([]byte(style))
 	h.Set("Content-Type", "text/html; charset=utf-8")

@@ -8,12 +8,12 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 )
 
-// Salvage returns the named members of a JSON object that [Unmarshal] refuses,
-// as an object that it takes, for an answer that can't be asked for again. A
-// member that comes twice or is malformed is left out; other names don't matter,
-// nor does what comes after the object. The error says what is lost: a name of
-// decisive came twice, the object breaks off, or another object follows. The
-// members beside it are those that can be read all the same.
+// Salvage reads the named members of a JSON object that [Unmarshal] refuses, for
+// an answer that can't be requested again, and returns them as an object that
+// Unmarshal accepts. A member that is repeated or malformed is left out; other
+// names don't matter, nor does anything after the object. The error says what is
+// lost: a name in decisive was repeated, the object ends early, or another object
+// follows. Even then the members that can be read are returned.
 func Salvage(b []byte, decisive []string, optional ...string) ([]byte, error) {
 	b = bytes.TrimPrefix(b, []byte("\xef\xbb\xbf"))
 	members, end, err := membersOf(b, slices.Concat(decisive, optional))

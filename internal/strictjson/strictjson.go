@@ -1,6 +1,6 @@
 // Package strictjson reads one JSON object, as JSON v2 does: names are exact,
-// no name is repeated, text is UTF-8. So what was checked in an object is what
-// every other parser reads in it.
+// no name is repeated, text is UTF-8. So every other parser reads the same values
+// in an object as those that were checked.
 //
 //   - [Unmarshal] is for values that decide something.
 //   - [UnmarshalLenient] is for what servers write in various ways: a member

@@ -1,8 +1,8 @@
 // Package tokenresponse reads a successful answer of the token endpoint
 // (RFC 6749 §5.1). What it granted can't be asked for again, so whatever can be
-// read without a doubt is returned, also beside an error: the access token alone
+// read without doubt is returned, even with an error: only the access token
 // decides whether the answer can be used, and a fault in any other member, or
-// behind the object, costs that member at most.
+// after the object, costs that member at most.
 package tokenresponse
 
 import (
@@ -15,18 +15,18 @@ import (
 	"github.com/piecesauth/piecesauth/internal/strictjson"
 )
 
-// Bearer is the one token type that is taken (RFC 6750).
+// Bearer is the only token type that is accepted (RFC 6750).
 const Bearer = "Bearer"
 
 // Response is what was granted.
 type Response struct {
 	AccessToken  string
-	TokenType    string // Bearer, or beside an error what the server says
+	TokenType    string // Bearer, or with an error what the server says
 	RefreshToken string
-	IDToken      string // not checked; "" beside an error
+	IDToken      string // not checked; "" with an error
 	Scopes       []string
 	Scoped       bool          // the answer says which scopes
-	ExpiresIn    time.Duration // 0 where the answer doesn't say
+	ExpiresIn    time.Duration // 0 if the answer doesn't say
 }
 
 // Kept reports whether there is anything worth keeping.
