@@ -48,17 +48,17 @@ const (
 	ResponseModeWebMessage ResponseMode = "web_message"
 )
 
-// AnonymousTemporalRange A stretch of time
+// AnonymousTemporalRange A period of time
 //
 // Example: {"continuous":true,"from":{"value":"2026-01-02T03:04:05Z"}}
 type AnonymousTemporalRange struct {
-	// Between Whether only what lies between the two ends is meant
+	// Between Whether only the time between the two ends is meant
 	Between bool `json:"between,omitempty"`
 
-	// Continuous Whether the stretch has no end
+	// Continuous Whether the period has no end
 	Continuous bool `json:"continuous,omitempty"`
 
-	// From A moment
+	// From A point in time
 	//
 	// Example: {"readable":"the second of January","value":"2026-01-02T03:04:05Z"}
 	From *GroupedTimestamp `json:"from,omitempty"`
@@ -68,7 +68,7 @@ type AnonymousTemporalRange struct {
 	// Example: {"migration":0,"semantic":"MAJOR_0_MINOR_0_PATCH_1"}
 	Schema *EmbeddedModelSchema `json:"schema,omitempty"`
 
-	// To A moment
+	// To A point in time
 	//
 	// Example: {"readable":"the second of January","value":"2026-01-02T03:04:05Z"}
 	To *GroupedTimestamp `json:"to,omitempty"`
@@ -90,7 +90,7 @@ type Auth0Identity struct {
 	// IsSocial Whether the connection is a social network
 	IsSocial bool `json:"isSocial,omitempty"`
 
-	// Provider Who keeps the account
+	// Provider The identity provider that has the account
 	Provider string `json:"provider,omitempty"`
 
 	// UserID Identifier of the account at its provider
@@ -126,10 +126,10 @@ type Auth0User struct {
 	// CreatedAt When the account was made
 	CreatedAt Timestamp `json:"created_at,omitempty,omitzero"`
 
-	// Email The mail address
+	// Email The email address
 	Email string `json:"email,omitempty"`
 
-	// EmailVerified Whether the mail address was shown to be the person's own
+	// EmailVerified Whether the email address was verified to be the person's own
 	EmailVerified bool `json:"email_verified,omitempty"`
 
 	// FamilyName The family name
@@ -144,7 +144,7 @@ type Auth0User struct {
 	// Identities The accounts elsewhere that this person signs in with
 	Identities []Auth0Identity `json:"identities,omitempty"`
 
-	// LastIP The address of the latest sign-in
+	// LastIP The IP address of the latest sign-in
 	LastIP string `json:"last_ip,omitempty"`
 
 	// LastLogin When the person last signed in
@@ -203,7 +203,7 @@ type Auth0UserMetadata struct {
 	// Example: {"project":"pieces-example","region":"us-central1"}
 	Allocation *Auth0UserAllocationMetadata `json:"allocation,omitempty"`
 
-	// Beta A stretch of time
+	// Beta A period of time
 	//
 	// Example: {"continuous":true,"from":{"value":"2026-01-02T03:04:05Z"}}
 	Beta *AnonymousTemporalRange `json:"beta,omitempty"`
@@ -238,22 +238,22 @@ type EmbeddedModelSchema struct {
 	// Migration Number of the migration
 	Migration int `json:"migration"`
 
-	// Semantic The versions there are
+	// Semantic The versions that exist
 	//
 	// Example: MAJOR_0_MINOR_0_PATCH_1
 	Semantic EmbeddedModelSchemaSemanticVersionEnum `json:"semantic"`
 }
 
-// EmbeddedModelSchemaSemanticVersionEnum The versions there are
+// EmbeddedModelSchemaSemanticVersionEnum The versions that exist
 //
 // Example: MAJOR_0_MINOR_0_PATCH_1
 type EmbeddedModelSchemaSemanticVersionEnum string
 
-// GroupedTimestamp A moment
+// GroupedTimestamp A point in time
 //
 // Example: {"readable":"the second of January","value":"2026-01-02T03:04:05Z"}
 type GroupedTimestamp struct {
-	// Readable The moment, in words
+	// Readable The point in time, in words
 	Readable string `json:"readable,omitempty"`
 
 	// Schema The version of the model that an object was written with
@@ -261,7 +261,7 @@ type GroupedTimestamp struct {
 	// Example: {"migration":0,"semantic":"MAJOR_0_MINOR_0_PATCH_1"}
 	Schema *EmbeddedModelSchema `json:"schema,omitempty"`
 
-	// Value The moment itself
+	// Value The point in time itself
 	Value Timestamp `json:"value,omitzero"`
 }
 
@@ -283,7 +283,7 @@ type OAuthError struct {
 //
 // Example: {"access_token":"2YotnFZFEjr1zCsicMWpAA","expires_in":86400,"scope":"openid email profile offline_access","token_type":"Bearer"}
 type OAuthToken struct {
-	// AccessToken Opens the API of the audience, and the profile
+	// AccessToken Grants access to the API of the audience, and to the profile
 	AccessToken string `json:"access_token" secret:"true"`
 
 	// ExpiresIn Lifetime of the access token in seconds
@@ -294,7 +294,7 @@ type OAuthToken struct {
 	// IDToken Who signed in, as a signed JWT; comes with the scope openid
 	IDToken string `json:"id_token,omitempty" secret:"true"`
 
-	// RefreshToken Gives a new access token later; comes with the scope offline_access
+	// RefreshToken For a new access token later; comes with the scope offline_access
 	RefreshToken string `json:"refresh_token,omitempty" secret:"true"`
 
 	// Schema The version of the model that an object was written with
@@ -343,7 +343,7 @@ type ResultedPKCE struct {
 	State string `json:"state" secret:"true"`
 }
 
-// TokenizedPKCE What is handed in at the token endpoint
+// TokenizedPKCE A request to the token endpoint
 //
 // Example: {"audience":"https://pieces.us.auth0.com","client_id":"9sW4Pa1LEjX67l6VO14u0207NLYeXnu1","code":"SplxlOBeZQQYbYS6WxSbIA","code_verifier":"dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk","grant_type":"authorization_code","redirect_uri":"http://localhost:3000/pkce/response/code"}
 type TokenizedPKCE struct {
@@ -361,7 +361,7 @@ type TokenizedPKCE struct {
 	// CodeVerifier The secret behind the challenge that the sign-in was started with
 	CodeVerifier string `json:"code_verifier,omitempty" secret:"true"`
 
-	// GrantType What is redeemed
+	// GrantType Whether a code or a refresh token is redeemed
 	GrantType GrantType `json:"grant_type"`
 
 	// RedirectURI The redirect URI that the sign-in was started with
@@ -376,7 +376,7 @@ type TokenizedPKCE struct {
 	Schema *EmbeddedModelSchema `json:"schema,omitempty"`
 }
 
-// GrantType What is redeemed
+// GrantType Whether a code or a refresh token is redeemed
 type GrantType string
 
 // AuthorizeAuth0Params defines parameters for AuthorizeAuth0.
@@ -441,7 +441,7 @@ type Auth0LogoutParams struct {
 	// ClientID The application whose list of allowed returnTo addresses counts
 	ClientID *string `form:"client_id,omitempty" json:"client_id,omitempty"`
 
-	// ReturnTo Where the browser goes afterwards; has to be registered
+	// ReturnTo Where the browser goes afterwards; must be registered
 	ReturnTo *string `form:"returnTo,omitempty" json:"returnTo,omitempty"`
 }
 
@@ -531,7 +531,7 @@ type ClientInterface interface {
 
 	// ExchangeForAuth0TokenWithBody Redeem a code, or a refresh token
 	//
-	// Gives an access token for the code of a finished sign-in or for a refresh token.
+	// Returns an access token for the code of a finished sign-in or for a refresh token.
 	//
 	// Takes any type of body and a specified content type.
 	//
@@ -540,7 +540,7 @@ type ClientInterface interface {
 
 	// ExchangeForAuth0TokenWithFormdataBody Redeem a code, or a refresh token
 	//
-	// Gives an access token for the code of a finished sign-in or for a refresh token.
+	// Returns an access token for the code of a finished sign-in or for a refresh token.
 	//
 	// Takes a body of the `application/x-www-form-urlencoded` content type.
 	//
@@ -549,7 +549,7 @@ type ClientInterface interface {
 
 	// GetAuth0UserInfo Read the profile of the signed-in person
 	//
-	// Gives what the access token's scopes let the application know of the person.
+	// Returns the claims about the person that the access token's scopes cover.
 	//
 	// Corresponds with GET /userinfo (the `GetAuth0UserInfo` operationId).
 	GetAuth0UserInfo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error)
@@ -581,7 +581,7 @@ func (c *Client) AuthorizeAuth0(ctx context.Context, params *AuthorizeAuth0Param
 
 // ExchangeForAuth0TokenWithBody Redeem a code, or a refresh token
 //
-// Gives an access token for the code of a finished sign-in or for a refresh token.
+// Returns an access token for the code of a finished sign-in or for a refresh token.
 //
 // Takes any type of body and a specified content type.
 //
@@ -600,7 +600,7 @@ func (c *Client) ExchangeForAuth0TokenWithBody(ctx context.Context, contentType 
 
 // ExchangeForAuth0TokenWithFormdataBody Redeem a code, or a refresh token
 //
-// Gives an access token for the code of a finished sign-in or for a refresh token.
+// Returns an access token for the code of a finished sign-in or for a refresh token.
 //
 // Takes a body of the `application/x-www-form-urlencoded` content type.
 //
@@ -619,7 +619,7 @@ func (c *Client) ExchangeForAuth0TokenWithFormdataBody(ctx context.Context, body
 
 // GetAuth0UserInfo Read the profile of the signed-in person
 //
-// Gives what the access token's scopes let the application know of the person.
+// Returns the claims about the person that the access token's scopes cover.
 //
 // Corresponds with GET /userinfo (the `GetAuth0UserInfo` operationId).
 func (c *Client) GetAuth0UserInfo(ctx context.Context, reqEditors ...RequestEditorFn) (*http.Response, error) {
@@ -1033,7 +1033,7 @@ type ClientWithResponsesInterface interface {
 
 	// ExchangeForAuth0TokenWithBodyWithResponse Redeem a code, or a refresh token
 	//
-	// Gives an access token for the code of a finished sign-in or for a refresh token.
+	// Returns an access token for the code of a finished sign-in or for a refresh token.
 	//
 	// Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1042,7 +1042,7 @@ type ClientWithResponsesInterface interface {
 
 	// ExchangeForAuth0TokenWithFormdataBodyWithResponse Redeem a code, or a refresh token
 	//
-	// Gives an access token for the code of a finished sign-in or for a refresh token.
+	// Returns an access token for the code of a finished sign-in or for a refresh token.
 	//
 	// Takes a body of the `application/x-www-form-urlencoded` content type, and returns a wrapper object for the known response body format(s).
 	//
@@ -1051,7 +1051,7 @@ type ClientWithResponsesInterface interface {
 
 	// GetAuth0UserInfoWithResponse Read the profile of the signed-in person
 	//
-	// Gives what the access token's scopes let the application know of the person.
+	// Returns the claims about the person that the access token's scopes cover.
 	//
 	// Returns a wrapper object for the known response body format(s).
 	//
@@ -1227,7 +1227,7 @@ func (c *ClientWithResponses) AuthorizeAuth0WithResponse(ctx context.Context, pa
 
 // ExchangeForAuth0TokenWithBodyWithResponse Redeem a code, or a refresh token
 //
-// Gives an access token for the code of a finished sign-in or for a refresh token.
+// Returns an access token for the code of a finished sign-in or for a refresh token.
 //
 // Takes any type of body and a specified content type, and returns a wrapper object for the known response body format(s).
 //
@@ -1242,7 +1242,7 @@ func (c *ClientWithResponses) ExchangeForAuth0TokenWithBodyWithResponse(ctx cont
 
 // ExchangeForAuth0TokenWithFormdataBodyWithResponse Redeem a code, or a refresh token
 //
-// Gives an access token for the code of a finished sign-in or for a refresh token.
+// Returns an access token for the code of a finished sign-in or for a refresh token.
 //
 // Takes a body of the `application/x-www-form-urlencoded` content type, and returns a wrapper object for the known response body format(s).
 //
@@ -1257,7 +1257,7 @@ func (c *ClientWithResponses) ExchangeForAuth0TokenWithFormdataBodyWithResponse(
 
 // GetAuth0UserInfoWithResponse Read the profile of the signed-in person
 //
-// Gives what the access token's scopes let the application know of the person.
+// Returns the claims about the person that the access token's scopes cover.
 //
 // Returns a wrapper object for the known response body format(s).
 //

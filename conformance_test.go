@@ -377,7 +377,7 @@ func TestConformance(t *testing.T) {
 	}
 	got, err := os.ReadFile(file)
 	require.NoError(t, err)
-	require.Equal(t, want, string(got), "write it anew: go test -run TestConformance . -update")
+	require.Equal(t, want, string(got), "regenerate it: go test -run TestConformance . -update")
 }
 
 // conformancePage is docs/conformance.md.

@@ -347,5 +347,5 @@ func TestParseCallback(t *testing.T) {
 		requireError(t, err, &Error{Op: "callback"})
 	}
 	_, err := ParseCallback(theRedirect + "?code=%zz" + theCode)
-	require.EqualError(t, err, "piecesauth: callback: the URL's code can't be read: copy the address anew, all of it")
+	require.EqualError(t, err, "piecesauth: callback: the URL's code can't be read: copy the whole address again")
 }

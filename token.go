@@ -15,7 +15,7 @@ import (
 // Token is the result of a sign-in, and what a [TokenStore] keeps. Its JSON
 // form is stable and includes the secrets; printing it shows none of them.
 type Token struct {
-	// AccessToken gives access to the API of the audience, and to the profile.
+	// AccessToken grants access to the API of the audience, and to the profile.
 	AccessToken string `json:"access_token" secret:"true"`
 	// TokenType is "Bearer".
 	TokenType string `json:"token_type"`

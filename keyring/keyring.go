@@ -70,7 +70,7 @@ func key(service, account string, store credentials) func(context.Context) (*sea
 		entry, err := ask(ctx, get)
 		if errors.Is(err, keyring.ErrNotFound) {
 			if !newkey.Allowed(ctx) {
-				return nil, fmt.Errorf("keyring: the credential store has no key for %q any more; sign in anew: %w", service, seal.ErrCannotOpen)
+				return nil, fmt.Errorf("keyring: the credential store has no key for %q any more; sign in again: %w", service, seal.ErrCannotOpen)
 			}
 			_, err = ask(ctx, func() (string, error) { return "", store.set(service, account, newEntry()) })
 			if err == nil {
@@ -126,12 +126,12 @@ func open(entry, service string) (*seal.Sealer, error) {
 	for _, field := range fields[1:] {
 		secret, err := base64.StdEncoding.DecodeString(field)
 		if err != nil || len(secret) != keySize {
-			return nil, fmt.Errorf("keyring: key %d for %q is damaged; delete that entry of the credential store, and sign in anew", len(keys)+1, service)
+			return nil, fmt.Errorf("keyring: key %d for %q is damaged; delete that entry of the credential store, and sign in again", len(keys)+1, service)
 		}
 		keys = append(keys, secret)
 	}
 	if len(keys) == 0 {
-		return nil, fmt.Errorf("keyring: the entry for %q has no key; delete that entry of the credential store, and sign in anew", service)
+		return nil, fmt.Errorf("keyring: the entry for %q has no key; delete that entry of the credential store, and sign in again", service)
 	}
 	return seal.New(keys...)
 }

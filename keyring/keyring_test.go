@@ -208,7 +208,7 @@ func TestLostKey(t *testing.T) {
 	keyring.MockInit()
 	_, err := Key("app", account)(newkey.Forbid(t.Context()))
 	require.ErrorIs(t, err, seal.ErrCannotOpen)
-	require.ErrorContains(t, err, `no key for "app" any more; sign in anew`)
+	require.ErrorContains(t, err, `no key for "app" any more; sign in again`)
 	_, err = keyring.Get("app", account)
 	require.ErrorIs(t, err, keyring.ErrNotFound)
 }

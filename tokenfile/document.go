@@ -32,7 +32,7 @@ type document struct {
 // None of these quotes the file or wraps an error of encoding/json, which
 // would: any part of it may be part of a secret.
 var (
-	errNotToken = errors.New("is cut off or not a token file; sign in anew, or delete it")
+	errNotToken = errors.New("is cut off or not a token file; sign in again, or delete it")
 	errTooLarge = errors.New("is too large for a token file")
 	errEmpty    = errors.New("a token needs an access token or a refresh token")
 	errNoKey    = fmt.Errorf("is sealed, and this program has no key for it; pass tokenfile.Sealed to New: %w", seal.ErrCannotOpen)
@@ -98,7 +98,7 @@ func decode(data []byte, key func() (*seal.Sealer, error)) (*piecesauth.Token, e
 			return nil, errNoKey
 		}
 		if doc.Token, err = sealer.Open(doc.Sealed, purpose); err != nil {
-			return nil, fmt.Errorf("the key that this program has does not open it; if the right one is lost, sign in anew: %w", err)
+			return nil, fmt.Errorf("the key that this program has does not open it; if the right one is lost, sign in again: %w", err)
 		}
 	}
 	var token *piecesauth.Token

@@ -265,7 +265,7 @@ func TestWrongKey(t *testing.T) {
 		store *tokenfile.Store
 		want  string
 	}{
-		"wrong": {openSealed(t, path, "b"), "the key that this program has does not open it; if the right one is lost, sign in anew: seal: cannot be opened: it was sealed with a key that is not among the 1 here"},
+		"wrong": {openSealed(t, path, "b"), "the key that this program has does not open it; if the right one is lost, sign in again: seal: cannot be opened: it was sealed with a key that is not among the 1 here"},
 		"none":  {open(t, path), "is sealed, and this program has no key for it; pass tokenfile.Sealed to New: seal: cannot be opened"},
 	} {
 		t.Run(name, func(t *testing.T) {

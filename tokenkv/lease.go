@@ -135,7 +135,7 @@ func (l *lease) take(ctx context.Context, row *Row, doc document) (bool, error) 
 	l.base = doc
 	asked := time.Now()
 	if l.renewed.IsZero() {
-		l.renewed = asked // should the answer be lost
+		l.renewed = asked // in case the answer is lost
 	}
 	version, ok, err := l.swap(ctx, row.Version, &doc)
 	if ok {

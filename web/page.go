@@ -121,7 +121,7 @@ func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error, next s
 	case e != nil && (e.Op == "token" || e.Op == "userinfo") && status != http.StatusUnauthorized:
 		title = "This did not work"
 		if next != "" {
-			link = h.origin + next // to sign in anew would not help
+			link = h.origin + next // to sign in again would not help
 		}
 	}
 	w.WriteHeader(status)

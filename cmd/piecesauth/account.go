@@ -224,7 +224,7 @@ func (p *program) openSignedIn() (*account, error) {
 	}
 	for _, s := range a.settings.all() {
 		if value := os.Getenv(s.env()); s.ofGrant && value != "" && !s.same(value, *s.value) {
-			return nil, usagef("%s is %q, and the account %q signed in with %q: unset it, or sign in anew", s.env(), value, a.name, *s.value)
+			return nil, usagef("%s is %q, and the account %q signed in with %q: unset it, or sign in again", s.env(), value, a.name, *s.value)
 		}
 	}
 	return a, nil

@@ -161,7 +161,7 @@ func (m *machine) terminal(t *testing.T, args ...string) *terminal {
 	c := m.command(t.Context(), args...)
 	tty, err := pty.Start(c)
 	if err != nil {
-		t.Skip("no pseudo-terminal can be had: " + err.Error())
+		t.Skip("there is no pseudo-terminal: " + err.Error())
 	}
 	t.Cleanup(func() { _ = tty.Close() })
 	return &terminal{t: t, tty: tty, cmd: c}
@@ -300,7 +300,7 @@ func TestInvitation(t *testing.T) {
 	for _, columns := range []uint16{0, 120, 20} {
 		tty, terminal, err := pty.Open()
 		if err != nil {
-			t.Skip("no pseudo-terminal can be had: " + err.Error())
+			t.Skip("there is no pseudo-terminal: " + err.Error())
 		}
 		require.NoError(t, pty.Setsize(tty, &pty.Winsize{Cols: columns, Rows: 24}))
 		live := rewritable(terminal)

@@ -45,7 +45,7 @@ func Pasted(text string) (url.Values, error) {
 		}
 	}
 	if unreadable != "" {
-		return nil, fmt.Errorf("the URL's %s can't be read: copy the address anew, all of it", unreadable)
+		return nil, fmt.Errorf("the URL's %s can't be read: copy the whole address again", unreadable)
 	}
 	return nil, errors.New("the URL has no code and no error that can be read, so it is not the one a sign-in ended at")
 }

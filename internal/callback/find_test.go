@@ -32,7 +32,7 @@ func TestPasted(t *testing.T) {
 	const none = "the URL has no code and no error that can be read, so it is not the one a sign-in ended at"
 	for text, want := range map[string]string{
 		"": none, "code=a": none, "https://a.example/": none, "http://%zz/?code=a": none, "https://a.example/?state=s": none,
-		"https://a.example/?code=%zz&state=s": "the URL's code can't be read: copy the address anew, all of it",
+		"https://a.example/?code=%zz&state=s": "the URL's code can't be read: copy the whole address again",
 	} {
 		_, err := Pasted(text)
 		require.EqualError(t, err, want, text)

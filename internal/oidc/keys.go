@@ -30,7 +30,7 @@ type keySet struct {
 	algorithms []string // that are allowed
 	request    int      // in the order of Provider.requests
 	asked      time.Time
-	age        time.Duration // at which they are to be asked for anew
+	age        time.Duration // at which they are fetched again
 }
 
 // fetchKeys fetches the keys from where the metadata says they are, and again

@@ -1,5 +1,5 @@
 // Command adopt takes a full Pieces OpenAPI document, cuts it to the contract,
-// makes the Go code anew, tests it, and reports what that means to users.
+// regenerates the Go code, tests it, and reports what that means to users.
 //
 //	adopt [-module folder] [-force] [-n] [-test command] document
 //	adopt [-module folder] -since revision

@@ -151,7 +151,7 @@ func weigh(tmp, module string, release growth) error {
 	}
 	version, err := goOutput(tmp, "env", "GOVERSION")
 	if err != nil {
-		fmt.Printf("%s can't be had here, so nothing is said about it: %v\n", release.toolchain, err)
+		fmt.Printf("%s is not available here, so nothing was measured for it: %v\n", release.toolchain, err)
 		return nil
 	}
 	before, _, err := build(filepath.Join(tmp, "plain"), plain, "")
