@@ -2,6 +2,7 @@ package piecesauth
 
 import (
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"reflect"
@@ -40,13 +41,16 @@ func TestOptionalParameters(t *testing.T) {
 			param := reflect.ValueOf(&value).Elem().Field(i)
 			if param.Kind() == reflect.Pointer && param.Type().Elem().Kind() == reflect.String {
 				param.Set(reflect.New(param.Type().Elem()))
-				assert.Equal(t, unset, parametersSent(t, value), "sent although it is empty")
+				assert.Equal(t, unset, parametersSent(t, value), "sent although it is empty: omit it in authorizeRequest of operations.go")
 			}
 			setSample(t, param)
 			set := parametersSent(t, value)
 			require.Len(t, set[name], 1, "not sent although it is set")
 			set.Del(name)
 			require.Equal(t, unset, set, "something else is sent along")
+
+			_, err := newAuth(t, LiveBaseURL).Begin(&BeginOptions{Extra: url.Values{name: {"sample"}}})
+			require.ErrorContains(t, err, fmt.Sprintf("Extra has %q", name), "add it to ownParameters of signin.go")
 
 			var options BeginOptions
 			field := reflect.ValueOf(&options).Elem().FieldByNameFunc(func(field string) bool {

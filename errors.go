@@ -37,9 +37,9 @@ var (
 	// ErrIssuerMismatch means that the callback, the ID token or the metadata
 	// comes from another issuer (RFC 9207 §2.4).
 	ErrIssuerMismatch = errors.New("issuer missing or not the configured one")
-	// ErrSubjectMismatch means that a profile or a token belongs to another
+	// ErrSubjectMismatch means that a profile or a token names nobody, or another
 	// person than the one before (OpenID Connect Core §5.3.2 and §12.2).
-	ErrSubjectMismatch = errors.New("of another person")
+	ErrSubjectMismatch = errors.New("belongs to another person")
 	// ErrNonceMismatch means that the ID token was not made for the attempt
 	// (OpenID Connect Core §3.1.3.7).
 	ErrNonceMismatch = errors.New("nonce missing or not the attempt's")

@@ -289,7 +289,7 @@ func (a *Authenticator) UserInfo(ctx context.Context, token *Token) (*User, erro
 		return nil, refusal(op, a.userInfo.URL, &answer, token.AccessToken, token.RefreshToken, token.IDToken) // for all its status
 	}
 	if subject != "" && user.Sub != subject {
-		return nil, &Error{Op: op, StatusCode: answer.StatusCode, Err: fmt.Errorf("sub is missing or not the ID token's: the profile is %w", ErrSubjectMismatch)}
+		return nil, &Error{Op: op, StatusCode: answer.StatusCode, Err: fmt.Errorf("sub is missing or not the ID token's: the profile %w", ErrSubjectMismatch)}
 	}
 	return user, nil
 }

@@ -202,7 +202,7 @@ func (s *TokenSource) replacement(ctx context.Context, rejected *Token) (*Token,
 	}
 	issuer, subject := oidc.Person(rejected.IDToken)
 	if newIssuer, newSubject := oidc.Person(token.IDToken); subject != "" && (newIssuer != issuer || newSubject != subject) {
-		return nil, &Error{Op: "token", Err: fmt.Errorf("the token that is stored now is %w than the one before", ErrSubjectMismatch)}
+		return nil, &Error{Op: "token", Err: fmt.Errorf("the token that is stored now %w than the one before", ErrSubjectMismatch)}
 	}
 	return token, nil
 }

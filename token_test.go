@@ -179,8 +179,8 @@ func TestIDTokenClaims(t *testing.T) {
 		{name: "more claims", claims: bent{"https://pieces.app/x": []int{1}, "email": "a@b"}, ok: true},
 		{name: "missing-iss", claims: bent{"iss": nil}, cause: ErrIssuerMismatch},
 		{name: "invalid-iss", claims: bent{"iss": "https://other.example.com/"}, cause: ErrIssuerMismatch, unknown: true},
-		{name: "missing-sub", claims: bent{"sub": nil}},
-		{name: "empty sub", claims: bent{"sub": ""}},
+		{name: "missing-sub", claims: bent{"sub": nil}, cause: ErrSubjectMismatch},
+		{name: "empty sub", claims: bent{"sub": ""}, cause: ErrSubjectMismatch},
 		{name: "sub as a number", claims: bent{"sub": 1}},
 		{name: "missing-aud", claims: bent{"aud": nil}},
 		{name: "invalid-aud", claims: bent{"aud": "other"}},
@@ -295,7 +295,11 @@ func TestIDTokenMalformed(t *testing.T) {
 				p.idToken = func() string { return raw }
 				token, err := complete(t.Context(), newAuth(t, p.URL, change))
 				require.Nil(t, token)
-				requireError(t, err, &Error{Op: "complete"}, ErrUnknownOutcome)
+				causes := []error{ErrUnknownOutcome}
+				if name == "claims in other letters" { // so sub is missing
+					causes = append(causes, ErrSubjectMismatch)
+				}
+				requireError(t, err, &Error{Op: "complete"}, causes...)
 			})
 		}
 	}
@@ -660,7 +664,7 @@ func TestUserInfoSub(t *testing.T) {
 		user, err := a.UserInfo(t.Context(), token)
 		if !ok {
 			require.Nil(t, user)
-			requireError(t, err, &Error{Op: "userinfo", StatusCode: 200})
+			requireError(t, err, &Error{Op: "userinfo", StatusCode: 200}, ErrSubjectMismatch)
 			continue
 		}
 		require.NoError(t, err)

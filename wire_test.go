@@ -134,7 +134,7 @@ func requireError(t *testing.T, err error, want *Error, causes ...error) {
 		require.ErrorIs(t, err, cause)
 	}
 	for _, sentinel := range []error{
-		ErrStateMismatch, ErrIssuerMismatch, ErrNonceMismatch, ErrNoToken, ErrNotVerified,
+		ErrStateMismatch, ErrIssuerMismatch, ErrSubjectMismatch, ErrNonceMismatch, ErrNoToken, ErrNotVerified,
 		ErrSignInRequired, ErrBrowserRequired, ErrUnknownOutcome, ErrTooLarge,
 	} {
 		if !slices.Contains(causes, sentinel) {

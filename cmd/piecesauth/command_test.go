@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spf13/pflag"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -318,6 +319,20 @@ func needsCurl(t *testing.T) {
 	for _, name := range []string{"sh", "curl"} {
 		if _, err := exec.LookPath(name); err != nil {
 			t.Skip("needs " + name)
+		}
+	}
+}
+
+// A command, or a flag of login or server, that docs/command.md doesn't list.
+func TestEveryCommandIsDocumented(t *testing.T) {
+	page, err := os.ReadFile("../../docs/command.md")
+	require.NoError(t, err)
+	for _, c := range new(program).command().Commands() {
+		if name := c.Name(); name != "help" && name != "completion" { // which are cobra's
+			assert.Contains(t, string(page), "| `"+name+"` |", "the table of commands in docs/command.md")
+			c.Flags().VisitAll(func(f *pflag.Flag) {
+				assert.Contains(t, string(page), "`--"+f.Name, "flags of %s in docs/command.md", name)
+			})
 		}
 	}
 }

@@ -26,8 +26,9 @@ func (u *usageError) Unwrap() error { return u.err }
 
 func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
 
-// errNotSignedIn ends status, which has already printed that.
-var errNotSignedIn = errors.New("nobody is signed in")
+// errAlreadySaid ends a command whose result has said that nobody is signed in;
+// nothing more is printed.
+var errAlreadySaid = errors.New("nobody is signed in")
 
 // signInError adds what to do to an ErrSignInRequired.
 type signInError struct {
@@ -56,7 +57,7 @@ func classify(ctx context.Context, err error) (code int, kind string) {
 		return exitInterrupted, "interrupted"
 	case errors.As(err, &usage):
 		return exitUsage, "usage"
-	case errors.Is(err, piecesauth.ErrSignInRequired), errors.Is(err, errNotSignedIn):
+	case errors.Is(err, piecesauth.ErrSignInRequired), errors.Is(err, errAlreadySaid):
 		return exitSignIn, "sign_in_required"
 	case !errors.As(err, &e):
 		return exitFailure, "failure"
@@ -81,7 +82,7 @@ func (p *program) report(ctx context.Context, err error) int {
 	code, kind := classify(ctx, err)
 	text := err.Error()
 	switch {
-	case errors.Is(err, errNotSignedIn):
+	case errors.Is(err, errAlreadySaid):
 		return code
 	case code == exitInterrupted:
 		text = "interrupted"

@@ -49,15 +49,15 @@ func (p *program) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "piecesauth",
 		Short: "Sign in to Pieces from a shell",
-		Long: `Sign in to Pieces from a shell, once, and have a fresh token whenever a script
-needs one. Results go to standard output, words for people to standard error.
+		Long: `Sign in to Pieces from a shell, once, and get a fresh token whenever a script
+needs one. Results go to standard output, messages for people to standard error.
 
-Exit codes: 0 done; 1 failure; 2 wrong usage; 3 sign-in required; 4 the network
-or the server; 130 interrupted.
+Exit codes: 0 success; 1 failure; 2 wrong usage; 3 sign-in required; 4 the
+network or the server; 130 interrupted.
 
 Environment: PIECES_ACCOUNT, PIECES_STORAGE, PIECES_BASE_URL, PIECES_CLIENT_ID,
-PIECES_AUDIENCE, PIECES_ISSUER, PIECES_SCOPE and PIECES_REDIRECT_URL stand for the
-flags of these names; BROWSER names what opens the sign-in page.`,
+PIECES_AUDIENCE, PIECES_ISSUER, PIECES_SCOPE and PIECES_REDIRECT_URL set the flags
+of these names; BROWSER names the program that opens the sign-in page.`,
 		Example:       "  piecesauth login --client-id YOUR_CLIENT_ID\n  piecesauth whoami",
 		Version:       version(),
 		SilenceUsage:  true,

@@ -160,7 +160,7 @@ is asked. Exit code 3: nobody is, or the token has expired and can't be renewed.
 			err = p.print("%s", s)
 		}
 		if err == nil && !s.SignedIn {
-			err = errNotSignedIn
+			err = errAlreadySaid
 		}
 		return err
 	}

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/piecesauth/piecesauth/internal/exchange"
 )
 
-// requestTimeout limits a request that nobody may be waiting for any more,
-// including the retries that Fetch makes.
-const requestTimeout = 35 * time.Second
+// requestTimeout limits a request that nobody may be waiting for any more. It
+// includes the retries that Fetch makes.
+const requestTimeout = exchange.Timeout + 5*time.Second
 
 // shared is a request whose answer is shared by all who ask for it meanwhile.
 type shared[T any] struct {

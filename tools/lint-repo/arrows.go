@@ -47,7 +47,7 @@ func (t *tree) arrowTable() ([]arrow, error) {
 	if err != nil {
 		return nil, err
 	}
-	_, source, ok := bytes.Cut(source, []byte("| package | may import, of ours |"))
+	_, source, ok := bytes.Cut(source, []byte("| package | may import from this repository |"))
 	if !ok {
 		return nil, fmt.Errorf("%s has no table of what packages may import", contributing)
 	}

@@ -1,8 +1,9 @@
 // Command lint-repo checks what the repository says of itself: that links on its
 // pages lead somewhere, that the tests, benchmarks, files and make targets that
 // they name are there, that each figure names what measures it, that packages
-// import what CONTRIBUTING lets them, and that Dependabot, go.work and the
-// workflows are set up as they should be. It reads files and go list, and reaches no network.
+// import what CONTRIBUTING lets them, that all files name the same Go release, and
+// that Dependabot, go.work and the workflows are set up as they should be. It
+// reads files and go list, and reaches no network.
 package main
 
 import (
@@ -28,7 +29,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, problem)
 	}
 	if err == nil && len(problems) > 0 {
-		err = fmt.Errorf("%d problems", len(problems))
+		err = fmt.Errorf("problems: %d", len(problems))
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lint-repo:", err)
@@ -45,6 +46,7 @@ func check(ctx context.Context, folder string) ([]string, error) {
 	for _, check := range []func() ([]string, error){
 		t.dependabot,
 		t.workspace,
+		t.releases,
 		t.workflows,
 		func() ([]string, error) { return t.arrows(ctx, folder) },
 	} {

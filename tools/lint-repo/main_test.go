@@ -1,6 +1,7 @@
 package main
 
 import (
+	"maps"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -156,6 +157,34 @@ func TestWorkspace(t *testing.T) {
 	}
 }
 
+func TestReleases(t *testing.T) {
+	right := map[string]string{
+		"go.mod": "module m\n\ngo 1.26.0\n", "a/go.mod": "module m/a\n\ngo 1.26.0\n", "go.work": "go 1.26.0\n", "README.md": "`go get`, with Go 1.26 or later.",
+		"tools/weight/main.go":                  `mod := "module example.com/weight\n\ngo 1.26.0\n"`,
+		".github/workflows/ci.yml":              "go-version: \"1.26\"\ngo: [\"1.26\", \"1.27\"]\n",
+		".github/workflows/vulnerabilities.yml": "go-version: \"1.26\"\n",
+	}
+	for name, test := range map[string]struct{ file, old, new, want string }{
+		"the same":          {"go.mod", "", "", ""},
+		"another module":    {"a/go.mod", "1.26.0", "1.26.1", "a/go.mod: Go 1.26.1, and go.mod has 1.26.0"},
+		"the workspace":     {"go.work", "1.26", "1.25", "go.work: Go 1.25.0"},
+		"the README":        {"README.md", "1.26", "1.2", "README.md: Go 1.2,"},
+		"unnamed":           {"README.md", "or later", "", "README.md: names no Go release"},
+		"what is weighed":   {"tools/weight/main.go", "1.26", "1.27", "tools/weight/main.go: Go 1.27.0"},
+		"a step":            {".github/workflows/ci.yml", "n: \"1.26", "n: \"1.27", "ci.yml: Go 1.27"},
+		"the matrix":        {".github/workflows/ci.yml", "[\"1.26\", ", "[", "ci.yml: Go 1.27"},
+		"the weekly search": {".github/workflows/vulnerabilities.yml", "1.26", "1.25", "vulnerabilities.yml: Go 1.25"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files := maps.Clone(right)
+			files[test.file] = strings.Replace(files[test.file], test.old, test.new, 1)
+			problems, err := treeOf(t, files).releases()
+			require.NoError(t, err)
+			expect(t, test.want, problems)
+		})
+	}
+}
+
 func TestWorkflows(t *testing.T) {
 	const head = "on: push\n\npermissions:\n  contents: read\n\njobs:\n"
 	commit := strings.Repeat("0123456789", 4)
@@ -176,7 +205,7 @@ func TestWorkflows(t *testing.T) {
 }
 
 func TestArrows(t *testing.T) {
-	table, err := treeOf(t, map[string]string{contributing: "| package | may import, of ours |\n|---|---|\n" +
+	table, err := treeOf(t, map[string]string{contributing: "| package | may import from this repository |\n|---|---|\n" +
 		"| `root` | `internal/*` |\n| `internal/*`, `seal` | |\n| `web` | `root`, `seal` |\n\n| `loopback` | `web` |\n"}).arrowTable()
 	require.NoError(t, err)
 	for name, test := range map[string]struct {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -93,6 +95,51 @@ var (
 	uses   = regexp.MustCompile(`(?m)^.*\buses:.*$`)
 	pinned = regexp.MustCompile(`uses: [\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+$`)
 )
+
+// oldestGo lists what names the oldest Go release that is supported, besides the
+// modules.
+var oldestGo = map[string]*regexp.Regexp{
+	"go.work":                               regexp.MustCompile(`(?m)^go (\S+)$`),
+	"README.md":                             regexp.MustCompile(`with Go (\S+) or later`),
+	"tools/weight/main.go":                  regexp.MustCompile(`\\ngo (\d[\d.]*\d)\\n`),
+	".github/workflows/ci.yml":              regexp.MustCompile(`go(?:-version)?: \[?"([^"]+)"`),
+	".github/workflows/vulnerabilities.yml": regexp.MustCompile(`go-version: "([^"]+)"`),
+}
+
+// releases returns the files that name another Go release than go.mod does.
+func (t *tree) releases() ([]string, error) {
+	directive := regexp.MustCompile(`(?m)^go (\S+)$`)
+	root, err := fs.ReadFile(t, "go.mod")
+	if err != nil {
+		return nil, err
+	}
+	want := directive.FindSubmatch(root)
+	if want == nil {
+		return nil, errors.New("go.mod names no Go release")
+	}
+	named := maps.Clone(oldestGo)
+	for _, folder := range t.folders("go.mod") {
+		named[path.Join(folder, "go.mod")] = directive
+	}
+	var problems []string
+	for name, release := range named {
+		data, err := fs.ReadFile(t, name)
+		if err != nil {
+			return nil, err
+		}
+		found := release.FindAllSubmatch(data, -1)
+		if found == nil {
+			problems = append(problems, name+": names no Go release")
+		}
+		for _, match := range found {
+			if !strings.HasPrefix(string(want[1])+".", string(match[1])+".") {
+				problems = append(problems, fmt.Sprintf("%s: Go %s, and go.mod has %s", name, match[1], want[1]))
+			}
+		}
+	}
+	slices.Sort(problems)
+	return problems, nil
+}
 
 // workflows returns the actions that aren't pinned by commit with their version
 // beside it, and the workflows that may do more than read.
