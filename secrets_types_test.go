@@ -119,7 +119,7 @@ func TestSecretsOfGeneratedTypes(t *testing.T) {
 	document, err := os.ReadFile("openapi.yaml")
 	require.NoError(t, err)
 	isDocumented := func(name string) bool {
-		return regexp.MustCompile(`(?m)^ +(- name: )?` + regexp.QuoteMeta(name) + `:?$`).Match(document)
+		return regexp.MustCompile(`(?m)^ +(- name: )?['"]?` + regexp.QuoteMeta(name) + `['"]?(:.*)?$`).Match(document)
 	}
 	found := 0
 	var met []string
