@@ -1,6 +1,7 @@
 package authorization_test
 
 import (
+	"encoding/base64"
 	"net/url"
 	"testing"
 
@@ -32,6 +33,18 @@ func TestRequest(t *testing.T) {
 			require.False(t, seen[fresh.State] || seen[fresh.Verifier] || seen[challenge])
 			seen[fresh.State], seen[fresh.Verifier], seen[challenge] = true, true, true
 		}
+	}
+}
+
+func TestRequestWithoutMore(t *testing.T) {
+	u, err := url.Parse("https://auth.example/authorize?code_challenge=~")
+	require.NoError(t, err)
+	got := authorization.NewRequest(u, nil, true).Fill(&[authorization.Entropy]byte{0: 1, 32: 2, 64: 3})
+	require.Equal(t, "https://auth.example/authorize?code_challenge=HihhtVOdty4Wfa3hgrDSXgu-wQWnJMViMETp9GUprwk&state="+got.State+"&nonce="+got.Nonce, got.URL)
+	for want, value := range map[byte]string{1: got.Verifier, 2: got.State, 3: got.Nonce} {
+		random, err := base64.RawURLEncoding.DecodeString(value)
+		require.NoError(t, err)
+		require.Equal(t, append([]byte{want}, make([]byte, 31)...), random)
 	}
 }
 

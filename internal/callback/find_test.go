@@ -29,6 +29,9 @@ func TestPasted(t *testing.T) {
 		require.NoError(t, err, text)
 		require.Equal(t, right, got, text)
 	}
+	got, err := Pasted("https://a.example/?x=1&code=a%2Bb&state=s")
+	require.NoError(t, err)
+	require.Equal(t, url.Values{"x": {"1"}, "code": {"a+b"}, "state": {"s"}}, got, "the address is no part of a name")
 	const none = "the URL has no code and no error that can be read, so it is not the one a sign-in ended at"
 	for text, want := range map[string]string{
 		"": none, "code=a": none, "https://a.example/": none, "http://%zz/?code=a": none, "https://a.example/?state=s": none,

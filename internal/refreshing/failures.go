@@ -110,7 +110,7 @@ func (k *Keeper[T]) Rejected() (wait time.Duration) {
 	if at := k.refreshed + int64(firstPause); now < at {
 		return time.Duration(at - now)
 	}
-	if at := k.rejectedAt + interval; k.rejections > 0 && now < at {
+	if at := k.rejectedAt + interval; now < at {
 		return time.Duration(at - now)
 	}
 	if now > k.rejectedAt+2*interval {

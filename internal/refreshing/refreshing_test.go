@@ -105,16 +105,24 @@ func TestWhoWaits(t *testing.T) {
 		value string
 		waits time.Duration
 	}{
-		16 * time.Minute: {"old", 0}, 14 * time.Minute: {"old", 0}, 50 * time.Second: {"v1", 10 * time.Second}, 10 * time.Second: {"old", 5 * time.Second}, 0: {"v1", 10 * time.Second},
+		16 * time.Minute: {"old", 0}, 15 * time.Minute: {"old", 0}, 14 * time.Minute: {"old", 0}, time.Minute: {"v1", 10 * time.Second},
+		50 * time.Second: {"v1", 10 * time.Second}, 10 * time.Second: {"old", 5 * time.Second}, 0: {"v1", 10 * time.Second},
 	} {
 		in(t, func(t *testing.T, k *keeper, s *source) {
-			s.delay = 10*time.Second - 1
-			k.Replace(s.Current(&value{"old", time.Now().Add(left)}))
-			begun := time.Now()
-			require.Equal(t, want.value, get(t, k), left)
-			require.Equal(t, want.waits, time.Since(begun))
-			require.Equal(t, left > 15*time.Minute, k.Good() != nil && s.renewed.Load() == 0)
-			time.Sleep(time.Minute)
+			for _, ctx := range []context.Context{t.Context(), context.Background()} { // which can end, and can't
+				s.renewed.Store(0)
+				s.delay = 10*time.Second - 1
+				k.Replace(s.Current(&value{"old", time.Now().Add(left)}))
+				require.Equal(t, left > 15*time.Minute, k.Good() != nil, left)
+				begun := time.Now()
+				v, err := k.Get(ctx, "")
+				require.NoError(t, err)
+				require.Equal(t, want.value, v.access, left)
+				require.Equal(t, want.waits, time.Since(begun))
+				synctest.Wait()
+				require.Equal(t, left > 15*time.Minute, s.renewed.Load() == 0, left)
+				time.Sleep(time.Minute)
+			}
 		})
 	}
 }
@@ -147,6 +155,18 @@ func TestRejected(t *testing.T) {
 		require.NotNil(t, k.Good())
 		k.Drop("v2")
 		require.Nil(t, k.Good())
+	})
+}
+
+// A refresh that brings the rejected value once more is an error.
+func TestRejectedOnceMore(t *testing.T) {
+	in(t, func(t *testing.T, k *keeper, s *source) {
+		k.Renew = func(context.Context, string, func(*refreshing.Current[value])) (*refreshing.Current[value], error) {
+			return s.Current(&value{"same", time.Now().Add(time.Hour)}), nil
+		}
+		_, err := k.Get(t.Context(), "same")
+		require.EqualError(t, err, "the refresh returned what it was to replace")
+		require.Equal(t, "same", get(t, k), "for those to whom nobody rejected it")
 	})
 }
 
@@ -238,6 +258,24 @@ func TestFailures(t *testing.T) {
 	}
 }
 
+// A pause grows while one refresh token, or its successor, fails.
+func TestFailuresOfOneToken(t *testing.T) {
+	in(t, func(t *testing.T, k *keeper, _ *source) {
+		for i, tt := range []struct {
+			used, next string
+			want       time.Duration
+		}{
+			{"a", "b", 30 * time.Second},
+			{"b", "c", time.Minute}, // it was rotated
+			{"x", "c", 2 * time.Minute},
+			{"y", "z", 30 * time.Second},
+		} {
+			until := k.Failed(refreshing.Failure{Used: tt.used, Next: tt.next, Err: errBroken, Lasts: refreshing.Doubling})
+			require.Equal(t, tt.want, time.Until(until), i)
+		}
+	})
+}
+
 // TestFailureBeside hands out the value at hand, and does not try again at once.
 func TestFailureBeside(t *testing.T) {
 	in(t, func(t *testing.T, k *keeper, s *source) {
@@ -273,5 +311,21 @@ func TestRejectedAgainAndAgain(t *testing.T) {
 		time.Sleep(time.Hour)
 		require.Zero(t, k.Rejected(), "long ago")
 		require.Equal(t, 30*time.Second, k.Rejected())
+	})
+}
+
+// The moments at which one thing begins and another ends.
+func TestRejectedJustThen(t *testing.T) {
+	in(t, func(t *testing.T, k *keeper, _ *source) {
+		k.Succeeded(true)
+		time.Sleep(30 * time.Second)
+		require.Zero(t, k.Rejected())
+		require.Equal(t, 30*time.Second, k.Rejected())
+		time.Sleep(time.Minute)
+		require.Zero(t, k.Rejected())
+		require.Equal(t, time.Minute, k.Rejected(), "not long enough ago to be forgotten")
+		time.Sleep(2*time.Minute + 1)
+		require.Zero(t, k.Rejected())
+		require.Equal(t, 30*time.Second, k.Rejected(), "long enough")
 	})
 }

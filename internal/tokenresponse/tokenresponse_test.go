@@ -52,6 +52,12 @@ func TestRead(t *testing.T) {
 	}
 }
 
+func TestIsToken(t *testing.T) {
+	for s, want := range map[string]bool{"": true, "a.b-c": true, " ~": true, "\x1f": false, "\x7f": false, "a\n": false, "ü": false} {
+		require.Equal(t, want, tokenresponse.IsToken(s), "%q", s)
+	}
+}
+
 func TestReadTooMuch(t *testing.T) {
 	got, err := tokenresponse.Read([]byte(`{"access_token":"a","refresh_token":"r","x":[` + strings.Repeat("{},", 20_000) + `{}]}`))
 	require.ErrorIs(t, err, strictjson.ErrTooLarge)

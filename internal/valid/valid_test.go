@@ -26,8 +26,8 @@ func TestValid(t *testing.T) {
 			"/cb": "absolute", "https://a.example/#": "fragment", "http://a.example/": "use https", "javascript:alert(1)": "javascript", "data:x": "data", "%zz": "absolute",
 		}},
 		{"Text", valid.Text, []string{"", "abc", "ü", "a/1"}, map[string]string{"a b": "space", "a\n": "printed", "\x00": "printed", "\ufffd": "printed"}},
-		{"Scopes", list(valid.Scopes), []string{"openid", "read:x", "https://a.example/s"}, map[string]string{
-			"": "empty", "a b": "several", "a,b": "several", `"`: "no scope has", `\`: "no scope has", "ü": "no scope has",
+		{"Scopes", list(valid.Scopes), []string{"openid", "read:x", "https://a.example/s", "!~"}, map[string]string{
+			"": "empty", "a b": "several", "a,b": "several", `"`: "no scope has", `\`: "no scope has", "ü": "no scope has", "\x7f": "no scope has",
 		}},
 		{"Algorithms", list(valid.Algorithms), []string{"RS256", "EdDSA"}, map[string]string{"HS256": "public key", "none": "public key", "RS256 RS384 ": "public key"}},
 	} {
