@@ -1,6 +1,7 @@
 package exchange
 
 import (
+	"fmt"
 	"net/url"
 	"testing"
 
@@ -96,5 +97,23 @@ func TestCheckURL(t *testing.T) {
 			continue
 		}
 		assert.Error(t, CheckURL(u), raw)
+	}
+}
+
+// An escape means the character itself only if RFC 3986 §2.3 calls that
+// unreserved.
+func TestSameEndpointEscapes(t *testing.T) {
+	same := func(path string, c rune) bool {
+		escaped, err := url.Parse(fmt.Sprintf("https://a.example/x%%%02x/", c))
+		require.NoError(t, err)
+		plain, err := url.Parse("https://a.example/" + path)
+		require.NoError(t, err)
+		return SameEndpoint(escaped, plain)
+	}
+	for _, c := range "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-._~" {
+		require.True(t, same("x"+string(c)+"/", c), "%c", c)
+	}
+	for _, c := range "/:@!$&'()*+,;=" {
+		require.False(t, same("x"+string(c)+"/", c), "%c", c)
 	}
 }
