@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -168,4 +169,12 @@ func TestAccessTokenHash(t *testing.T) {
 	} {
 		require.Equal(t, want, accessTokenHash(alg, "acc3ss"), alg)
 	}
+}
+
+// Values of the token are quoted in errors, and long ones cut.
+func TestQuoted(t *testing.T) {
+	long := strings.Repeat("x", 200)
+	require.Equal(t, strconv.Quote(long), quoted(long))
+	require.Equal(t, strconv.Quote(long+"…"), quoted(long+"x"))
+	require.Equal(t, `"a" and "b\n" and "" and "" and ""`, quoted("a", "b\n", "", "", "", "sixth"))
 }

@@ -209,7 +209,9 @@ func TestKeysMoved(t *testing.T) {
 		i.metadata = func(context.Context) (Response, error) {
 			return ok(`{"issuer":"` + theIssuer + `","jwks_uri":"` + theIssuer + `moved"}`)
 		}
+		begun := time.Now()
 		require.NoError(t, p.Verify(t.Context(), k.second.token(t)))
+		require.Zero(t, time.Since(begun), "without a pause")
 		require.Equal(t, map[string]int{"discovery": 2, "jwks": 3}, i.count)
 	})
 }
