@@ -169,6 +169,14 @@ func TestMountedFileIsReadOnly(t *testing.T) {
 	require.Equal(t, []string{"token.json", "token.json.lock"}, names(t, path))
 }
 
+// A mount that belongs to somebody else is refused, even to a sign-in.
+func TestMountedFileOfAnotherUser(t *testing.T) {
+	path, elsewhere := mountedPath(t, "")
+	require.NoError(t, os.Chown(elsewhere, os.Geteuid()+12345, -1))
+	require.ErrorContains(t, open(t, path).Replace(t.Context(), token("a")), "belongs to another user")
+	require.Empty(t, read(t, elsewhere))
+}
+
 // Likewise one that lies on a full disk.
 func TestMountedFileOnFullDisk(t *testing.T) {
 	disk := t.TempDir()

@@ -323,6 +323,21 @@ func TestTokenThatCannotBeKept(t *testing.T) {
 	}
 }
 
+// What is stored can be read again, up to the last byte that a file may have.
+func TestLargestToken(t *testing.T) {
+	path := newPath(t)
+	store := open(t, path)
+	require.NoError(t, put(t.Context(), store, &piecesauth.Token{AccessToken: "a"}))
+	room := 1<<20 - len(read(t, path))
+	largest := &piecesauth.Token{AccessToken: strings.Repeat("a", room+1)}
+	require.NoError(t, put(t.Context(), store, largest))
+	require.Len(t, read(t, path), 1<<20)
+	got, err := open(t, path).Load(t.Context())
+	require.NoError(t, err)
+	require.Equal(t, largest, got)
+	require.ErrorContains(t, put(t.Context(), store, &piecesauth.Token{AccessToken: strings.Repeat("a", room+2)}), "too large")
+}
+
 func TestDelete(t *testing.T) {
 	path := newPath(t)
 	store := open(t, path)
