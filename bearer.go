@@ -36,7 +36,7 @@ type bearer struct {
 
 // RoundTrip implements [http.RoundTripper].
 func (b *bearer) RoundTrip(req *http.Request) (*http.Response, error) {
-	if wentAway(req) {
+	if exchange.WentAway(req) {
 		return b.next.RoundTrip(req)
 	}
 	token, err := (*Token)(nil), exchange.CheckURL(req.URL)
@@ -78,18 +78,6 @@ func (b *bearer) again(req *http.Request, resp *http.Response, rejected *Token) 
 	}
 	discard(resp)
 	return b.next.RoundTrip(repeated)
-}
-
-// wentAway reports whether the request follows a redirect that came from, or
-// passed through, another host, or whose origin is unknown.
-func wentAway(req *http.Request) bool {
-	for r := req; r.Response != nil; r = r.Response.Request {
-		from := r.Response.Request // nil if a transport does not set it
-		if from == nil || !exchange.SameOrigin(from.URL, req.URL) {
-			return true
-		}
-	}
-	return false
 }
 
 // discard reads a little of what is left of the body, so that the connection

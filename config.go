@@ -12,6 +12,7 @@ import (
 	"github.com/piecesauth/piecesauth/internal/exchange"
 	"github.com/piecesauth/piecesauth/internal/form"
 	"github.com/piecesauth/piecesauth/internal/oidc"
+	"github.com/piecesauth/piecesauth/internal/refreshing"
 	"github.com/piecesauth/piecesauth/internal/valid"
 )
 
@@ -87,15 +88,16 @@ type Config struct {
 // Authenticator carries out the operations. It is safe for concurrent use and
 // holds no tokens.
 type Authenticator struct {
-	config   Config
-	base     *url.URL // with a slash at the end, which the generated requests need
-	client   *exchange.Client
-	logger   *slog.Logger
-	userInfo *http.Request // built once, with everything that calls have in common
-	token    *http.Request
-	attempts attemptTemplate // made from the default options
-	grants   *form.Encoder
-	issuer   *oidc.Provider // nil without Config.Issuer
+	config    Config
+	base      *url.URL // with a slash at the end, which the generated requests need
+	client    *exchange.Client
+	logger    *slog.Logger
+	userInfo  *http.Request // built once, with everything that calls have in common
+	token     *http.Request
+	attempts  attemptTemplate // made from the default options
+	grants    *form.Encoder
+	issuer    *oidc.Provider // nil without Config.Issuer
+	refreshes *refreshing.Group[Token]
 }
 
 // New checks the configuration and returns an Authenticator. Its error names
@@ -106,7 +108,7 @@ func New(config Config) (*Authenticator, error) {
 	if err != nil {
 		return nil, &Error{Op: "new", Err: err}
 	}
-	a := &Authenticator{config: config, base: base.JoinPath("/"), grants: form.NewEncoder(TokenizedPKCE{}), logger: config.Logger}
+	a := &Authenticator{config: config, base: base.JoinPath("/"), grants: form.NewEncoder(TokenizedPKCE{}), logger: config.Logger, refreshes: refreshing.NewGroup(tokenNames)}
 	if a.logger == nil {
 		a.logger = slog.New(slog.DiscardHandler)
 	}
@@ -128,6 +130,12 @@ func (a *Authenticator) Config() Config {
 	config.Scopes, config.IDTokenAlgorithms = slices.Clone(config.Scopes), slices.Clone(config.IDTokenAlgorithms)
 	return config
 }
+
+// Close ends refreshing. Call it before a program exits, because a refresh that is
+// cut off loses the new refresh token: Close waits until each token that was
+// requested is saved, and cancels refreshes that have sent nothing yet. Afterwards
+// a [TokenSource] returns its current token until that expires.
+func (a *Authenticator) Close() { a.refreshes.Close() }
 
 // Format prints the server and the client, for every verb.
 func (a *Authenticator) Format(s fmt.State, _ rune) {

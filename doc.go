@@ -37,7 +37,8 @@
 // # Staying signed in
 //
 // A [TokenSource] returns a valid token to any number of goroutines and, with a
-// store that they share, to any number of processes and machines.
+// store that they share, to any number of processes and machines. Before a
+// program exits, call [Authenticator.Close].
 //
 // # Errors
 //

@@ -131,6 +131,9 @@ func (u *update) fn(ctx context.Context, stored *Token) (*Token, error) {
 	if err := s.mayRefresh(stored, u.rejected); err != nil {
 		return nil, err
 	}
+	if err := s.keeper.Commit(); err != nil {
+		return nil, err
+	}
 	u.used, u.sent = stored.RefreshToken, true
 	token, err := s.auth.Refresh(ctx, stored)
 	if err == nil {

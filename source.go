@@ -81,7 +81,7 @@ func (a *Authenticator) TokenSource(store TokenStore) *TokenSource {
 		store = new(MemoryStore)
 	}
 	s := &TokenSource{auth: a, store: store}
-	s.keeper.Renew, s.keeper.Names = s.renew, tokenNames
+	s.keeper.Renew, s.keeper.Group = s.renew, a.refreshes
 	return s
 }
 
@@ -93,7 +93,7 @@ func (a *Authenticator) TokenSource(store TokenStore) *TokenSource {
 // if that is less. After that they wait; if the refresh fails or takes too
 // long, they get the current token until it expires. A refresh continues, for a
 // minute at most, when the caller's context ends, because others may wait for
-// it and the refresh token that it spent must not be lost.
+// it and its refresh token must not be lost; see [Authenticator.Close].
 //
 // A server may end a token early; call [TokenSource.Invalidate] when an API
 // refuses one. If a refreshed token could not be saved, Token returns an error,

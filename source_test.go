@@ -97,7 +97,7 @@ func (b *bench) put(t *Token) {
 	require.NoError(b.t, b.MemoryStore.Update(context.Background(), func(context.Context, *Token) (*Token, error) { return t, nil }))
 }
 
-// stored gives the refresh token in the store, "" where there is none.
+// stored returns the refresh token in the store, or "" if there is none.
 func (b *bench) stored() string {
 	t, err := b.MemoryStore.Load(context.Background())
 	if err != nil {
@@ -112,7 +112,7 @@ func (b *bench) note(what string) {
 	b.log = append(b.log, what)
 }
 
-// happened gives what was noted since it was last asked.
+// happened returns what was noted since the last call.
 func (b *bench) happened() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"syscall"
@@ -21,9 +20,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
-	"github.com/piecesauth/piecesauth"
 	"github.com/piecesauth/piecesauth/piecesauthtest"
-	"github.com/piecesauth/piecesauth/tokenfile"
 )
 
 func TestManyAtExpiryRefreshOnce(t *testing.T) {
@@ -342,43 +339,4 @@ func TestServerEndsByCtrlC(t *testing.T) {
 	_, err := x.tty.Write([]byte{3})
 	require.NoError(t, err)
 	assert.Zero(t, x.end())
-}
-
-// An update that has begun goes on when the program ends, and no other begins.
-func TestSettledStore(t *testing.T) {
-	t.Parallel()
-	file, err := tokenfile.New(filepath.Join(t.TempDir(), "token.json"))
-	require.NoError(t, err)
-	store := newSettledStore(file)
-	began, goOn, updated, settled := make(chan struct{}), make(chan struct{}), make(chan error, 2), make(chan struct{})
-	token := &piecesauth.Token{AccessToken: "a", RefreshToken: "r"}
-	go func() {
-		updated <- store.Update(t.Context(), func(ctx context.Context, _ *piecesauth.Token) (*piecesauth.Token, error) {
-			close(began)
-			<-goOn
-			return token, ctx.Err()
-		})
-	}()
-	<-began
-	waiting := make(chan error, 1)
-	go func() { // for the lock
-		waiting <- store.Update(t.Context(), func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) { return nil, nil })
-	}()
-	go func() {
-		store.settle()
-		close(settled)
-	}()
-	require.ErrorIs(t, <-waiting, context.Canceled)
-	select {
-	case <-settled:
-		require.Fail(t, "it didn't wait for the update")
-	default:
-	}
-	close(goOn)
-	require.NoError(t, <-updated)
-	<-settled
-	require.ErrorIs(t, store.Update(t.Context(), nil), context.Canceled)
-	stored, err := store.Load(t.Context())
-	require.NoError(t, err)
-	assert.Equal(t, "r", stored.RefreshToken)
 }

@@ -11,8 +11,9 @@ import (
 	"github.com/piecesauth/piecesauth"
 )
 
-// withSource calls use with the source of the account's token, and returns once no
-// refresh is in progress.
+// withSource calls use with the source of the account's token, and returns once the
+// program may end: also if it was interrupted in a refresh, or the token is still
+// valid while one runs.
 func (p *program) withSource(use func(a *account, source *piecesauth.TokenSource) error) error {
 	a, err := p.openSignedIn()
 	if err != nil {
@@ -25,12 +26,11 @@ func (p *program) withSource(use func(a *account, source *piecesauth.TokenSource
 	if err != nil {
 		return err
 	}
-	file, err := a.store(a.settings.Storage)
+	store, err := a.store(a.settings.Storage)
 	if err != nil {
 		return err
 	}
-	store := newSettledStore(file)
-	defer store.settle()
+	defer auth.Close()
 	return a.signInAgain(use(a, auth.TokenSource(store)))
 }
 

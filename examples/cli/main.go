@@ -23,6 +23,7 @@ func run(ctx context.Context, config piecesauth.Config, path string, options loo
 	if err != nil {
 		return err
 	}
+	defer auth.Close() // waits for a refresh that runs beside
 	store, err := tokenfile.New(path)
 	if err != nil {
 		return err

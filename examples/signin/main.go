@@ -75,6 +75,7 @@ func run(ctx context.Context, args []string, in io.Reader, out io.Writer) error 
 	if err != nil {
 		return err
 	}
+	defer auth.Close()
 	var store piecesauth.TokenStore = new(piecesauth.MemoryStore)
 	if *tokenFile != "" {
 		if store, err = tokenfile.New(*tokenFile); err != nil {

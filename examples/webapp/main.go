@@ -1,6 +1,5 @@
-// Command webapp is a web application that signs people in to Pieces and calls an API as each of them. `go run .` has an
-// auth server of its own, with two people. Replicas share WEBAPP_KEYS (openssl rand -base64 32; several with commas between)
-// and -database: a file of SQLite, postgres://…, mysql://user:password@tcp(host)/name or redis://….
+// Command webapp signs people in and calls an API as each of them. `go run .` has an auth server of its own. Replicas share
+// WEBAPP_KEYS (openssl rand -base64 32; several with commas) and -database (a file, or postgres://, mysql:// or redis://).
 package main
 
 import (
@@ -16,7 +15,9 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 	"time"
 
 	_ "github.com/go-sql-driver/mysql"
@@ -42,7 +43,7 @@ func main() {
 	flag.StringVar(&config.ClientID, "client-id", "", "client ID, as registered; the callback is the -url and /auth/callback")
 	flag.StringVar(&config.Audience, "audience", "", "the API that tokens are for")
 	flag.StringVar(&config.Issuer, "issuer", "", "the issuer of ID tokens")
-	mode := flag.String("response-mode", "", "form_post, the default, or query")
+	flag.StringVar((*string)(&config.ResponseMode), "response-mode", "", "form_post, the default, or query")
 	flag.Parse()
 	listener := must(new(net.ListenConfig).Listen(context.Background(), "tcp", *addr))
 	*url = cmp.Or(*url, "http://"+listener.Addr().String())
@@ -52,25 +53,25 @@ func main() {
 			ReturnToURLs: []string{*url + "/"}, RedirectURLs: []string{*url + "/auth/callback"},
 		}).Config()
 	}
-	config.ResponseMode = piecesauth.ResponseMode(*mode)
 	var keys [][]byte
-	random := (rand.Text() + rand.Text())[:43] + "=" // for this run only
-	for key := range strings.SplitSeq(cmp.Or(os.Getenv("WEBAPP_KEYS"), random), ",") {
+	for key := range strings.SplitSeq(cmp.Or(os.Getenv("WEBAPP_KEYS"), (rand.Text() + rand.Text())[:43]+"="), ",") {
 		keys = append(keys, must(base64.StdEncoding.DecodeString(key)))
 	}
 	sealer := must(seal.New(keys...))
-	tokens := must(tokenkv.New(openDatabase(*database), tokenkv.Options{Sealer: sealer}))
-	signIn := must(web.New(web.Config{Auth: must(piecesauth.New(config)), URL: *url, Sealer: sealer, Tokens: tokens.Store}))
+	auth, tokens := must(piecesauth.New(config)), must(tokenkv.New(openDatabase(*database), tokenkv.Options{Sealer: sealer}))
+	signIn := must(web.New(web.Config{Auth: auth, URL: *url, Sealer: sealer, Tokens: tokens.Store}))
 	fmt.Printf("Open %s (listening on http://%s)\n", *url, listener.Addr())
-	log.Fatal((&http.Server{Handler: app(signIn), ReadTimeout: 10 * time.Second, WriteTimeout: 90 * time.Second}).Serve(listener))
+	server := &http.Server{Handler: app(signIn), ReadTimeout: 10 * time.Second, WriteTimeout: 90 * time.Second}
+	go func() { log.Fatal(server.Serve(listener)) }()
+	ctx, _ := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	<-ctx.Done()
+	auth.Close() // lets no refresh be cut off
 }
 
 func app(signIn *web.Handler) http.Handler {
 	page := template.Must(template.New("").Parse(`<!doctype html><html lang="en"><meta charset="utf-8"><title>Web application</title>
-<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark">
-<style>body{max-width:32rem;margin:15vh auto;padding:0 1.5rem;font:1.1rem/1.5 system-ui}</style><h1>Web application</h1>
-{{with .Session}}<p>Signed in as <strong id="name">{{or .Name .Subject}}</strong>. <a href="/account">Your account</a></p>
-<form method="post" action="/auth/signout"><button>Sign out</button></form>
+<meta name="viewport" content="width=device-width"><meta name="color-scheme" content="light dark"><style>body{max-width:32rem;margin:15vh auto;padding:0 1.5rem;font:1.1rem/1.5 system-ui}</style><h1>Web application</h1>
+{{with .Session}}<p>Signed in as <strong id="name">{{or .Name .Subject}}</strong>. <a href="/account">Your account</a></p><form method="post" action="/auth/signout"><button>Sign out</button></form>
 {{else}}<p><a id="signin" href="/auth/signin">Sign in with Pieces</a></p>{{end}}{{with .Profile}}<p>Your subject is {{.Sub}}.</p>{{end}}`))
 	show := func(w http.ResponseWriter, r *http.Request, profile *piecesauth.User) {
 		session, _ := signIn.Session(r)

@@ -3,6 +3,7 @@ package exchange
 import (
 	"errors"
 	"net"
+	"net/http"
 	"net/url"
 	"strings"
 )
@@ -31,6 +32,18 @@ func IsLoopback(host string) bool {
 // SameOrigin reports whether both URLs have the same scheme, host and port.
 func SameOrigin(a, b *url.URL) bool {
 	return strings.EqualFold(a.Scheme, b.Scheme) && strings.EqualFold(a.Hostname(), b.Hostname()) && port(a) == port(b)
+}
+
+// WentAway reports whether the request follows a redirect that came from, or
+// passed through, another host, or whose origin is unknown.
+func WentAway(req *http.Request) bool {
+	for r := req; r.Response != nil; r = r.Response.Request {
+		from := r.Response.Request // nil if a transport does not set it
+		if from == nil || !SameOrigin(from.URL, req.URL) {
+			return true
+		}
+	}
+	return false
 }
 
 // SameEndpoint reports whether both URLs are equal apart from their query and

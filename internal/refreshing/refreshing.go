@@ -34,8 +34,7 @@ type Keeper[T any] struct {
 	// meanwhile. It is a function because the linker keeps every method that an
 	// interface could reach.
 	Renew func(ctx context.Context, rejected string, found func(*Current[T])) (*Current[T], error)
-	// Names returns the access token and the refresh token of a value.
-	Names func(*T) (access, refresh string)
+	Group *Group[T]
 
 	current atomic.Pointer[Current[T]] // nil before the first
 	running atomic.Pointer[run[T]]     // the refresh in progress, nil if there is none
@@ -51,6 +50,8 @@ type run[T any] struct {
 	value    *Current[T]
 	err      error
 	again    bool // look again: another value is valid by now
+
+	commit func() bool // see Group.begin; nil once it has returned true; guarded by Keeper.mu
 }
 
 // errNotReturned is the error of a refresh whose store never returned.
@@ -101,14 +102,14 @@ func (k *Keeper[T]) good(c *Current[T], now int64, rejected string) bool {
 	if rejected == "" {
 		return true
 	}
-	access, _ := k.Names(c.Value)
+	access, _ := k.Group.names(c.Value)
 	return access != rejected
 }
 
 // failedRecently reports whether a refresh of the value failed so recently that it is
 // too early for another.
 func (k *Keeper[T]) failedRecently(v *T, now int64) bool {
-	_, refresh := k.Names(v)
+	_, refresh := k.Group.names(v)
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.failed.applies(refresh, now)
@@ -131,9 +132,33 @@ func (k *Keeper[T]) currentRun(ctx context.Context, rejected string) *run[T] {
 		close(r.done)
 		return r
 	}
+	ctx, commit, end := k.Group.begin(context.WithoutCancel(ctx))
+	if commit == nil {
+		r.err = ErrClosed
+		close(r.done)
+		return r
+	}
+	r.commit = commit
 	k.running.Store(r)
-	go k.refresh(context.WithoutCancel(ctx), r, k.changes)
+	go func() {
+		defer end()
+		k.refresh(ctx, r, k.changes)
+	}()
 	return r
+}
+
+// Commit is called by Renew before it spends anything: from then on [Group.Close]
+// waits for the refresh. After Close it returns [ErrClosed], and nothing may be
+// spent.
+func (k *Keeper[T]) Commit() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	r := k.running.Load()
+	if r.commit != nil && !r.commit() {
+		return ErrClosed
+	}
+	r.commit = nil
+	return nil
 }
 
 // await waits for the refresh. If there is a valid value, it waits at most half of
@@ -163,7 +188,7 @@ func (k *Keeper[T]) await(ctx context.Context, r *run[T], atHand *Current[T], re
 		return r.value.Value, nil
 	}
 	if r.err == nil {
-		if access, _ := k.Names(r.value.Value); access != rejected {
+		if access, _ := k.Group.names(r.value.Value); access != rejected {
 			return r.value.Value, nil
 		}
 	}
@@ -200,7 +225,7 @@ func (k *Keeper[T]) refresh(ctx context.Context, r *run[T], changes int) {
 			k.current.Store(v)
 		}
 		looked := r
-		r = &run[T]{rejected: looked.rejected, done: make(chan struct{}), err: errNotReturned}
+		r = &run[T]{rejected: looked.rejected, done: make(chan struct{}), err: errNotReturned, commit: looked.commit}
 		k.running.Store(r)
 		looked.again = true
 		close(looked.done)
@@ -233,7 +258,7 @@ func (k *Keeper[T]) Drop(rejected string) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if c := k.current.Load(); c != nil {
-		if access, _ := k.Names(c.Value); access == rejected {
+		if access, _ := k.Group.names(c.Value); access == rejected {
 			k.current.Store(nil)
 		}
 	}

@@ -73,7 +73,7 @@ func get(t *testing.T, k *keeper) string {
 func in(t *testing.T, test func(*testing.T, *keeper, *source)) {
 	synctest.Test(t, func(t *testing.T) {
 		s := new(source)
-		test(t, &keeper{Renew: s.Renew, Names: names}, s)
+		test(t, &keeper{Renew: s.Renew, Group: refreshing.NewGroup(names)}, s)
 	})
 }
 
@@ -327,5 +327,67 @@ func TestRejectedJustThen(t *testing.T) {
 		time.Sleep(2*time.Minute + 1)
 		require.Zero(t, k.Rejected())
 		require.Equal(t, 30*time.Second, k.Rejected(), "long enough")
+	})
+}
+
+// A refresh that has spent something goes on when its group is closed; one that has
+// not is cancelled, and no other begins.
+func TestClose(t *testing.T) {
+	for _, commits := range []bool{true, false} {
+		in(t, func(t *testing.T, k *keeper, s *source) {
+			s.delay = time.Minute
+			renew := s.Renew
+			k.Renew = func(ctx context.Context, rejected string, found func(*refreshing.Current[value])) (*refreshing.Current[value], error) {
+				if commits {
+					assert.NoError(t, k.Commit())
+				}
+				v, err := renew(ctx, rejected, found)
+				if commits {
+					assert.NoError(t, k.Commit(), "once is enough")
+				} else {
+					assert.ErrorIs(t, k.Commit(), refreshing.ErrClosed)
+				}
+				return v, err
+			}
+			s.found = &value{"found", time.Now().Add(10 * time.Minute)} // its caller doesn't wait
+			require.Equal(t, "found", get(t, k))
+			synctest.Wait()
+			begun := time.Now()
+			k.Group.Close()
+			if commits {
+				require.Equal(t, time.Minute, time.Since(begun).Truncate(time.Second))
+				require.Equal(t, "v1", get(t, k))
+			} else {
+				require.Zero(t, time.Since(begun))
+				require.Equal(t, "found", get(t, k))
+			}
+			k.Replace(nil)
+			_, err := k.Get(t.Context(), "")
+			require.ErrorIs(t, err, refreshing.ErrClosed)
+			require.EqualValues(t, 1, s.renewed.Load())
+		})
+	}
+}
+
+// One group has many keepers.
+func TestCloseOfMany(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		group := refreshing.NewGroup(names)
+		var saved atomic.Int32
+		for i := range 10 {
+			k := &keeper{Group: group}
+			k.Renew = func(context.Context, string, func(*refreshing.Current[value])) (*refreshing.Current[value], error) {
+				if err := k.Commit(); err != nil {
+					return nil, err
+				}
+				time.Sleep(time.Duration(i) * time.Second)
+				saved.Add(1)
+				return new(source).Current(&value{"v", time.Now().Add(time.Hour)}), nil
+			}
+			go func() { _, _ = k.Get(t.Context(), "") }()
+		}
+		synctest.Wait()
+		group.Close()
+		require.EqualValues(t, 10, saved.Load())
 	})
 }
