@@ -37,7 +37,7 @@ func TestCloseCancelsARefreshThatWaits(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := newBench(t)
 		store := new(MemoryStore)
-		require.NoError(t, store.Update(t.Context(), func(context.Context, *Token) (*Token, error) { return b.MemoryStore.Load(t.Context()) }))
+		require.NoError(t, store.Update(t.Context(), func(ctx context.Context, _ *Token) (*Token, error) { return b.MemoryStore.Load(ctx) }))
 		free := make(chan struct{})
 		held := make(chan error)
 		go func() { // another process, which is stopped

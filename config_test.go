@@ -1,6 +1,7 @@
 package piecesauth
 
 import (
+	"fmt"
 	"net/url"
 	"testing"
 	"time"
@@ -115,4 +116,10 @@ func TestConfigIsACopy(t *testing.T) {
 	assert.Equal(t, ResponseModeFormPost, config.ResponseMode)
 	config.Scopes[0] = "changed"
 	assert.Equal(t, "openid", auth.Config().Scopes[0])
+}
+
+func TestAuthenticatorIsPrinted(t *testing.T) {
+	auth := newAuth(t, LiveBaseURL)
+	require.Equal(t, "Authenticator{BaseURL:"+LiveBaseURL+" ClientID:"+auth.Config().ClientID+"}", fmt.Sprint(auth))
+	require.Equal(t, "<nil>", fmt.Sprint((*Authenticator)(nil)))
 }

@@ -734,3 +734,49 @@ func TestScopeOfAnswer(t *testing.T) {
 
 // unsignedAs returns a JWT that says it is signed with alg.
 func unsignedAs(alg, payload string) string { return rawJWT(`{"alg":"`+alg+`"}`, payload) }
+
+// changingStore has another token by the time that it is updated for the second
+// time.
+type changingStore struct {
+	first, later *Token
+	updates      int
+	deleted      bool
+}
+
+func (s *changingStore) Load(context.Context) (*Token, error) { return s.first.clone(), nil }
+
+func (s *changingStore) Update(ctx context.Context, fn func(context.Context, *Token) (*Token, error)) error {
+	s.updates++
+	stored := s.first
+	if s.updates > 1 {
+		stored = s.later
+	}
+	token, err := fn(ctx, stored.clone())
+	s.deleted = s.deleted || err == nil && token == nil && stored != nil
+	return err
+}
+
+// A refused refresh deletes what was refused, and nothing that was stored
+// meanwhile.
+func TestRefusedWhileItChanges(t *testing.T) {
+	refused := &Token{AccessToken: "a0", RefreshToken: "bad", Expiry: time.Now().Add(time.Hour)}
+	for name, tt := range map[string]struct {
+		later *Token
+		want  bool
+	}{
+		"nothing else":         {refused, true},
+		"deleted":              {nil, false},
+		"another sign-in":      {&Token{AccessToken: "b", RefreshToken: "rb"}, false},
+		"another access token": {&Token{AccessToken: "b", RefreshToken: "bad"}, false},
+		"another refresh":      {&Token{AccessToken: "a0", RefreshToken: "rb"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench(t)
+			store := &changingStore{first: refused, later: tt.later}
+			err := b.auth.TokenSource(store).Invalidate(t.Context(), refused)
+			require.ErrorIs(t, err, ErrSignInRequired)
+			require.Equal(t, 2, store.updates)
+			require.Equal(t, tt.want, store.deleted)
+		})
+	}
+}

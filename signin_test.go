@@ -349,3 +349,9 @@ func TestParseCallback(t *testing.T) {
 	_, err := ParseCallback(theRedirect + "?code=%zz" + theCode)
 	require.EqualError(t, err, "piecesauth: callback: the URL's code can't be read: copy the whole address again")
 }
+
+func TestMaxAgeInExtra(t *testing.T) {
+	attempt, err := newAuth(t, LiveBaseURL).Begin(&BeginOptions{Extra: url.Values{"max_age": {"60"}}})
+	require.NoError(t, err)
+	require.Equal(t, time.Minute, attempt.MaxAge)
+}

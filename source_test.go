@@ -650,3 +650,37 @@ func TestOAuth2(t *testing.T) {
 		requireError(t, err, &Error{Op: "token"}, context.Canceled)
 	})
 }
+
+// Callers wait for a refresh once 30 seconds are left, or a tenth of the
+// lifetime if that is less.
+func TestWhoWaits(t *testing.T) {
+	for lifetime, waits := range map[time.Duration]time.Duration{time.Hour: 30 * time.Second, 100 * time.Second: 10 * time.Second} {
+		for _, left := range []time.Duration{waits + time.Second, waits - time.Second} {
+			synctest.Test(t, func(t *testing.T) {
+				b := newBench(t)
+				b.delay = time.Second
+				b.put(&Token{AccessToken: "a0", TokenType: "Bearer", RefreshToken: "r0", Obtained: time.Now(), Expiry: time.Now().Add(lifetime)})
+				time.Sleep(lifetime - left)
+				want := "a0"
+				if left < waits {
+					want = "a1"
+				}
+				b.requireToken(want)
+				time.Sleep(2 * time.Second)
+				synctest.Wait()
+				require.Equal(t, 1, b.refreshes)
+			})
+		}
+	}
+}
+
+// A stored ID token that can't be read does no harm.
+func TestUnreadableIDToken(t *testing.T) {
+	b := newBench(t)
+	b.put(&Token{AccessToken: "a0", RefreshToken: "r0", IDToken: "x.y", Expiry: time.Now().Add(time.Hour)})
+	token, err := b.source.Token(t.Context())
+	require.NoError(t, err)
+	require.Empty(t, token.IDToken)
+	_, err = b.auth.UserInfo(t.Context(), &Token{AccessToken: "a0", IDToken: "x.y"})
+	require.Error(t, err, "given by hand it is a mistake")
+}

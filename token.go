@@ -60,7 +60,7 @@ func (t *Token) left(now time.Time) time.Duration {
 // lifetime returns how long the access token was valid when it was requested,
 // or forever if that isn't known.
 func (t *Token) lifetime() time.Duration {
-	if t.Expiry.IsZero() || t.Obtained.IsZero() || !t.Expiry.After(t.Obtained) {
+	if !t.Expiry.After(t.Obtained) { // of a zero Obtained Sub makes forever
 		return forever
 	}
 	return t.Expiry.Sub(t.Obtained)

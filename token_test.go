@@ -14,6 +14,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"math"
 	"net/http"
 	"net/url"
 	"strings"
@@ -694,4 +695,16 @@ func TestTokenValid(t *testing.T) {
 func rawJWT(header, claims string) string {
 	enc := base64.RawURLEncoding.EncodeToString
 	return enc([]byte(header)) + "." + enc([]byte(claims)) + "." + enc([]byte("signature"))
+}
+
+func TestLifetime(t *testing.T) {
+	now := time.Now()
+	for want, token := range map[time.Duration][]Token{
+		time.Hour:     {{Obtained: now, Expiry: now.Add(time.Hour)}},
+		math.MaxInt64: {{}, {Obtained: now}, {Expiry: now}, {Obtained: now, Expiry: now}, {Obtained: now, Expiry: now.Add(-time.Hour)}},
+	} {
+		for _, token := range token {
+			require.Equal(t, want, token.lifetime(), "%#v", token)
+		}
+	}
 }

@@ -24,7 +24,7 @@ type Group[T any] struct {
 // the refresh token of a value.
 func NewGroup[T any](names func(*T) (access, refresh string)) *Group[T] {
 	g := &Group[T]{names: names}
-	g.closing, g.cancel = context.WithCancel(context.Background())
+	g.closing, g.cancel = context.WithCancel(context.Background()) //nolint:gosec // G118: Close calls it, if it is needed
 	return g
 }
 
