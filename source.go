@@ -151,8 +151,8 @@ func (s *TokenSource) Save(ctx context.Context, token *Token) error {
 	return s.change(ctx, token.clone())
 }
 
-// Forget deletes the stored token. The server still accepts it until it
-// expires.
+// Forget deletes the stored token. The server still accepts the access token
+// until it expires, and the refresh token until it is revoked.
 func (s *TokenSource) Forget(ctx context.Context) error { return s.change(ctx, nil) }
 
 func (s *TokenSource) change(ctx context.Context, token *Token) error {

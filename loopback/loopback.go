@@ -86,7 +86,8 @@ type Options struct {
 
 // Token returns the token of the source. If the error is
 // [piecesauth.ErrSignInRequired], it signs the person in with [SignIn], and
-// saves the new token in the source.
+// saves the new token in the source. Any other error, such as that of a file
+// that can't be read, it returns; [SignIn] and the source's Save mend that.
 //
 // If the new token can't be saved, Token returns it together with the error,
 // because the sign-in has happened.

@@ -22,7 +22,8 @@ type Fault struct {
 	Times int
 
 	// Delay is how long to wait first, by the real clock. The wait ends early
-	// if the client gives up or the server is closed.
+	// if the client gives up or the server is closed; the server then does not
+	// act on the request.
 	Delay time.Duration
 
 	// Status, if it is not 0, is answered with Header and Body instead of

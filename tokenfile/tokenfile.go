@@ -108,6 +108,8 @@ type Option func(*Store)
 // [seal.ErrCannotOpen]; Replace, which a sign-in or sign-out uses, does not
 // need the old key.
 //
+// To learn before a sign-in that there is no key, call key first.
+//
 // The path is not part of what is sealed, so the file may be moved.
 func Sealed(key func(context.Context) (*seal.Sealer, error)) Option {
 	return func(s *Store) { s.key = key }

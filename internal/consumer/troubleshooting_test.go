@@ -243,6 +243,14 @@ var troubles = []struct {
 		_, err = store.Load(t.Context())
 		return err
 	}},
+	{section: "The key of the token file is another one", failure: func(t *testing.T) error {
+		path := filepath.Join(t.TempDir(), "app", "token.json")
+		if err := newSealedFile(t, path, 1).Replace(t.Context(), &piecesauth.Token{AccessToken: "a"}); err != nil {
+			t.Fatal(err)
+		}
+		_, err := newSealedFile(t, path, 2).Load(t.Context())
+		return err
+	}},
 	{section: "The key is another one", failure: func(t *testing.T) error {
 		db := new(tokenkv.MemoryDB)
 		if err := newTokens(t, db, 1).Update(t.Context(), func(context.Context, *piecesauth.Token) (*piecesauth.Token, error) {
@@ -304,6 +312,16 @@ func newSealer(t *testing.T, first byte) *seal.Sealer {
 		t.Fatal(err)
 	}
 	return sealer
+}
+
+func newSealedFile(t *testing.T, path string, key byte) *tokenfile.Store {
+	t.Helper()
+	sealer := newSealer(t, key)
+	store, err := tokenfile.New(path, tokenfile.Sealed(func(context.Context) (*seal.Sealer, error) { return sealer, nil }))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return store
 }
 
 func newTokens(t *testing.T, db tokenkv.DB, key byte) piecesauth.TokenStore {
