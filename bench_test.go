@@ -81,35 +81,75 @@ func readByHand(client *http.Client, req *http.Request, v any) error {
 	return json.Unmarshal(body, v)
 }
 
+// loop is a benchmark of a call.
+func loop(call func() error) func(*testing.B) {
+	return func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if err := call(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	}
+}
+
+// inTurn is a benchmark of two calls that reports the ratio of their times. Two
+// processes differ by more than two calls do that share connections and memory.
+func inTurn(ours, rival func() error) func(*testing.B) {
+	return func(b *testing.B) {
+		var mine, theirs time.Duration
+		for swap := false; b.Loop(); swap = !swap {
+			if swap {
+				theirs += timed(b, rival)
+			}
+			mine += timed(b, ours)
+			if !swap {
+				theirs += timed(b, rival)
+			}
+		}
+		b.ReportMetric(float64(mine)/float64(theirs), "ours/rival")
+	}
+}
+
+func timed(b *testing.B, call func() error) time.Duration {
+	b.Helper()
+	start := time.Now()
+	if err := call(); err != nil {
+		b.Fatal(err)
+	}
+	return time.Since(start)
+}
+
 func BenchmarkUserInfo(b *testing.B) { benchUserInfo(b, LocalBaseURL, stub(benchUser)) }
 
 func benchUserInfo(b *testing.B, baseURL string, transport http.RoundTripper) {
 	auth, client := benchAuth(b, baseURL, transport)
 	ctx := b.Context()
 	token := &Token{AccessToken: "eyJhbGciOiJSUzI1NiJ9.e30.c2ln", TokenType: "Bearer"}
-	b.Run("ours", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if u, err := auth.UserInfo(ctx, token); err != nil || u.Sub == "" {
-				b.Fatal(err)
-			}
+	ours := func() error {
+		u, err := auth.UserInfo(ctx, token)
+		if err == nil && u.Sub == "" {
+			return errEmpty
 		}
-	})
-	b.Run("byhand", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, baseURL+"/userinfo", nil)
-			if err != nil {
-				b.Fatal(err)
-			}
-			req.Header.Set("Authorization", "Bearer "+token.AccessToken)
-			req.Header.Set("Accept", "application/json")
-			var u Auth0User
-			if err := readByHand(client, req, &u); err != nil || u.Sub == "" {
-				b.Fatal(err)
-			}
+		return err
+	}
+	byhand := func() error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, baseURL+"/userinfo", nil)
+		if err != nil {
+			return err
 		}
-	})
+		req.Header.Set("Authorization", "Bearer "+token.AccessToken)
+		req.Header.Set("Accept", "application/json")
+		var u Auth0User
+		err = readByHand(client, req, &u)
+		if err == nil && u.Sub == "" {
+			return errEmpty
+		}
+		return err
+	}
+	b.Run("ours", loop(ours))
+	b.Run("byhand", loop(byhand))
+	b.Run("inturn", inTurn(ours, byhand))
 	b.Run("generated", func(b *testing.B) {
 		b.ReportAllocs()
 		c, err := NewClientWithResponses(baseURL, WithHTTPClient(client))
@@ -138,33 +178,34 @@ func benchExchange(b *testing.B, baseURL string, transport http.RoundTripper) {
 		Code: "SplxlOBeZQQYbYS6WxSbIA", RedirectURI: "http://localhost:3000/pkce/response/code",
 		CodeVerifier: "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk",
 	}
-	b.Run("ours", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			if t, err := auth.Exchange(ctx, grant); err != nil || t.AccessToken == "" {
-				b.Fatal(err)
-			}
+	ours := func() error {
+		t, err := auth.Exchange(ctx, grant)
+		if err == nil && t.AccessToken == "" {
+			return errEmpty
 		}
-	})
-	b.Run("byhand", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			form := url.Values{
-				"grant_type": {"authorization_code"}, "client_id": {grant.ClientID}, "code": {grant.Code},
-				"redirect_uri": {grant.RedirectURI}, "code_verifier": {grant.CodeVerifier},
-			}
-			req, err := http.NewRequestWithContext(ctx, http.MethodPost, baseURL+"/oauth/token", strings.NewReader(form.Encode()))
-			if err != nil {
-				b.Fatal(err)
-			}
-			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-			req.Header.Set("Accept", "application/json")
-			var t OAuthToken
-			if err := readByHand(client, req, &t); err != nil || t.AccessToken == "" {
-				b.Fatal(err)
-			}
+		return err
+	}
+	byhand := func() error {
+		form := url.Values{
+			"grant_type": {"authorization_code"}, "client_id": {grant.ClientID}, "code": {grant.Code},
+			"redirect_uri": {grant.RedirectURI}, "code_verifier": {grant.CodeVerifier},
 		}
-	})
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, baseURL+"/oauth/token", strings.NewReader(form.Encode()))
+		if err != nil {
+			return err
+		}
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		req.Header.Set("Accept", "application/json")
+		var t OAuthToken
+		err = readByHand(client, req, &t)
+		if err == nil && t.AccessToken == "" {
+			return errEmpty
+		}
+		return err
+	}
+	b.Run("ours", loop(ours))
+	b.Run("byhand", loop(byhand))
+	b.Run("inturn", inTurn(ours, byhand))
 	b.Run("oauth2", func(b *testing.B) {
 		b.ReportAllocs()
 		config := oauth2.Config{
