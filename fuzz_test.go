@@ -589,7 +589,7 @@ func fixedIssuer(issuer, metadata, keys string) *oidc.Provider {
 func FuzzParseCallback(f *testing.F) {
 	for _, raw := range []string{
 		"http://127.0.0.1:3000/cb?code=c&state=s", " http://127.0.0.1:3000/cb#code=c&state=s\n", "http://a/?error=x", "code=c", "?code=c", "#error=x", "http://a/", "", "%", "http://a/?code=%zz",
-		"code=c&state=s", "'code=c&state=s;x#y'", "<http://a/?code=c&hd=100%>", "http://a/?x=1#code=c", "http://a/?code=c#code=d", "http://a/?code=c;d", "http://a/#/cb?code=c", "myapp:/cb?code=c", "http://a/?code", "http://[::1/?code=c", "http://a/#code=%2523&state=%26", "0#code& %2B",
+		"code=c&state=s", "'code=c&state=s;x#y'", "<http://a/?code=c&hd=100%>", "http://a/?x=1#code=c", "http://a/?code=c#code=d", "http://a/?code=c;d", "http://a/#/cb?code=c", "myapp:/cb?code=c", "http://a/?code", "http://[::1/?code=c", "http://a/#code=%2523&state=%26", "0#code& %2B", "code=?&state",
 	} {
 		f.Add(raw)
 	}
@@ -602,9 +602,9 @@ func FuzzParseCallback(f *testing.F) {
 		}
 		require.True(t, v.Has("code") || v.Has("error"))
 		rest, fragment, _ := strings.Cut(strings.TrimFunc(raw, callback.Surrounds), "#")
-		address, query, _ := strings.Cut(rest, "?")
+		_, query, _ := strings.Cut(rest, "?")
 		found := false
-		for _, part := range []string{query, fragment, address} {
+		for _, part := range []string{query, fragment, rest} { // a query alone may hold a "?"
 			values, unreadable := callback.Parse(part) // itself held against net/url
 			found = found || unreadable == "" && reflect.DeepEqual(v, values)
 		}
